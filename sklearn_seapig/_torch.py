@@ -1,0 +1,97 @@
+"""The border between numpy and torch: every conversion of the package goes through here."""
+
+import contextlib
+import threading
+import weakref
+
+import numpy as np
+import torch
+
+
+def resolve_device(device):
+    """Return the torch device that a ``device`` parameter names, "auto" included.
+
+    Raises ValueError where the device is not available on this machine, so that the message
+    names the parameter instead of a driver.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={device!r} is not available here ({reason}); use 'cpu' or 'auto'."
+        ) from error
+    return resolved
+
+
+def to_numpy(tensor, name="X"):
+    """Return a detached tensor as an array on the CPU, without a copy where none is needed.
+
+    bfloat16, which numpy does not know, and float16 become float32; both are exact.
+    """
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} is a sparse tensor; pass {name}.to_dense().")
+    if tensor.device.type == "meta":
+        raise TypeError(f"{name} is a tensor on the meta device, which holds no data.")
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    return tensor.numpy()
+
+
+def from_numpy(array, device="cpu"):
+    """Return an array as a tensor: a view on the CPU, a copy that lives as long as the array elsewhere.
+
+    The view must not be written to; the array may be read-only or a memory map.
+    """
+    device = torch.device(device)
+    if device.type != "cpu":
+        return _device_copies.get(array, device)
+    return _view(array)
+
+
+def _view(array):
+    array = np.ascontiguousarray(array)
+    if array.dtype.byteorder not in "=|":
+        array = array.astype(array.dtype.newbyteorder("="))
+    try:
+        # dlpack takes read-only arrays (joblib workers, memory maps) where torch.from_numpy warns.
+        return torch.from_dlpack(array.view(np.ndarray))
+    except BufferError:  # numpy before 2.1 exports no read-only arrays
+        return torch.from_numpy(array.copy())
+
+
+class _DeviceCopies:
+    """Copies of fitted arrays on an accelerator, kept between calls and outside of any pickle.
+
+    An entry is keyed by the identity of the array and goes when the array goes, so an estimator
+    holds plain numpy state and still sends its reference set to the device only once.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._copies = {}
+
+    def get(self, array, device):
+        key = (id(array), device)
+        with self._lock:
+            if key not in self._copies:
+                self._copies[key] = _view(array).to(device)
+                weakref.finalize(array, self._copies.pop, key, None)
+            return self._copies[key]
+
+
+_device_copies = _DeviceCopies()
+
+
+@contextlib.contextmanager
+def exact_arithmetic(device):
+    """Run torch code without autograd and without the reduced precision of a surrounding autocast."""
+    device = torch.device(device)
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        yield

@@ -1,0 +1,140 @@
+"""Checks of what users pass in; every message names the parameter, the value and the mend."""
+
+import warnings
+from collections.abc import Mapping
+from numbers import Real
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils.validation import _check_n_features, validate_data
+
+from . import __version__
+from ._torch import to_numpy
+
+
+class Range(Interval):
+    """An interval of numbers that refuses booleans, which Python counts among the integers."""
+
+    def is_satisfied_by(self, val):
+        return not isinstance(val, (bool, np.bool_)) and super().is_satisfied_by(val)
+
+    def __str__(self):
+        # (0, 1] is how the documentation writes it; the parent prints (0.0, 1.0].
+        return super().__str__().replace(".0", "")
+
+
+QUANTILE = Range(Real, 0, 1, closed="right")
+
+
+def check_parameter(name, value, constraint, caller):
+    """Raise InvalidParameterError (a ValueError) where one argument breaks its constraint."""
+    validate_parameter_constraints({name: [constraint]}, {name: value}, caller_name=caller)
+
+
+def check_features(estimator, X, *, reset=False, name="X", min_samples=1):
+    """Return X as a finite 2-D float array of the width that the estimator was fitted on.
+
+    float32 and float64 stay what they are, half precision becomes float32, everything else
+    float64. The result may share memory with X. A tensor on an accelerator is checked there and
+    stays a tensor.
+    """
+    on_device = isinstance(X, torch.Tensor) and X.device.type not in ("cpu", "meta")
+    if on_device and not reset:
+        return _check_device_tensor(estimator, X, name)
+    X = _as_array_like(X, name)
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            ensure_all_finite=False,
+            ensure_min_samples=min_samples,
+        )
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"Input {name}: {error}") from error
+    _check_finite(X, name)
+    return X
+
+
+def _as_array_like(X, name):
+    if isinstance(X, torch.Tensor):
+        X = to_numpy(X, name)
+    if X is None or isinstance(X, (str, bytes, Mapping, set)):
+        raise TypeError(
+            f"{name} must be a 2D array-like of shape (n_samples, n_features), got "
+            f"{type(X).__name__}; pass an array, a data frame or a tensor."
+        )
+    if isinstance(X, (list, tuple)):
+        try:
+            X = np.asarray([to_numpy(x) if isinstance(x, torch.Tensor) else x for x in X])
+        except ValueError as error:
+            raise ValueError(
+                f"{name} is a {type(X).__name__} of rows of unequal length ({error}); "
+                "pass rows of one length."
+            ) from error
+    if getattr(X, "dtype", None) == np.float16:
+        X = np.asarray(X, dtype=np.float32)
+    if len(getattr(X, "shape", ())) > 2:
+        raise ValueError(
+            f"Input {name}: found array with dim {len(X.shape)} (shape {tuple(X.shape)}), expected "
+            f"2D (n_samples, n_features); embed it first or pass {name}.reshape(len({name}), -1)."
+        )
+    return X
+
+
+def _check_finite(X, name):
+    # The sum is finite for nearly every finite array and needs no mask of the size of X.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(X.sum()):
+            return
+    bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+    if len(bad):
+        kind = "NaN" if np.isnan(X[bad]).any() else "infinity"
+        raise ValueError(_not_finite(name, kind, len(bad), len(X), bad[0]))
+
+
+def _not_finite(name, kind, n_bad, n_rows, first):
+    return (
+        f"Input {name} contains {kind} in {n_bad} of {n_rows} rows (the first is row {first}); "
+        "drop or impute these rows."
+    )
+
+
+def _check_device_tensor(estimator, X, name):
+    """Check a tensor where it lives, so that it need not pass through the CPU."""
+    X = X.detach()
+    if X.ndim != 2:
+        raise ValueError(f"Input {name}: found tensor with dim {X.ndim}, expected 2D.")
+    _check_n_features(estimator, X, reset=False)
+    if X.dtype not in (torch.float32, torch.float64):
+        half = X.dtype in (torch.float16, torch.bfloat16)
+        X = X.to(torch.float32 if half else torch.float64)
+    bad = (~torch.isfinite(X).all(dim=1)).nonzero()
+    if len(bad):
+        kind = "NaN" if bool(torch.isnan(X[bad[:, 0]]).any()) else "infinity"
+        raise ValueError(_not_finite(name, kind, len(bad), len(X), int(bad[0])))
+    return X
+
+
+class VersionStamp:
+    """Stamp pickles with the version of this package, which scikit-learn does for its own only."""
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_sklearn_seapig_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        written = state.pop("_sklearn_seapig_version", __version__)
+        if written != __version__:
+            warnings.warn(
+                f"{type(self).__name__} was saved with sklearn_seapig {written} and is loaded with "
+                f"{__version__}; results may differ, refit it or install {written}.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)

@@ -1,0 +1,303 @@
+"""The one extension point: a confidence score that is a scikit-learn outlier detector."""
+
+import math
+from numbers import Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from ._torch import exact_arithmetic, from_numpy, resolve_device, to_numpy
+from ._validation import QUANTILE, Range, VersionStamp, check_features, check_parameter
+from .thresholds import check_confidence, quantile_bound
+
+
+class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
+    """Base class of all confidence scores: learn, calibrate, accept or reject.
+
+    A subclass writes `_score`, mostly also `_fit`, and gets the whole contract. The number that
+    `score_samples` returns is a confidence: higher is more normal. A row is accepted where its
+    confidence is at least ``offset_``.
+
+    Parameters
+    ----------
+    quantile : float in (0, 1], default=0.99
+        Share of new, in-distribution rows to accept (the coverage). It can be changed on a fitted
+        score, by ``set_params(quantile=...)`` or `set_threshold`, without a new fit.
+    trim : float in (0, 1), default=None
+        Share of fit rows to leave out of the final fit: those whose confidence, scored as if
+        unseen, is strictly below the `trim`-quantile. Equal rows go together or not at all.
+    device : str, default="cpu"
+        Where tensors live: "cpu", "cuda", "cuda:1", "mps" or "auto".
+
+    Attributes
+    ----------
+    calibration_scores_ : ndarray of shape (n_calibration,)
+        Confidences that the bound is learned from, in the order of their rows.
+    offset_ : float
+        The bound on the confidence; follows `quantile`.
+    support_ : ndarray of shape (n_samples,)
+        Which rows given to `fit` were kept (all, unless `trim` is set).
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `fit` saw a data frame with string names.
+
+    Notes
+    -----
+    Think twice before adding anything here. Hooks for subclasses, all with finite tensors on the
+    device, float32 or float64:
+
+    * ``_fit(Z, y)``: learn; all learned state is arrays and plain values in attributes that end
+      in an underscore.
+    * ``_score(Z)``: confidence of each row, a float64 tensor or array of shape (n,).
+    * ``_score_fit_rows(Z)``: confidence of the rows just fitted on *as if unseen*, leave-one-out
+      where it exists. The default is ``_score(Z)``, which is optimistic for a score that
+      remembers its rows.
+    * ``_score_calibration(Z)``: confidence of calibration rows, for scores that must look out for
+      rows they were fitted on. The default is ``_score(Z)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_seapig import BaseScore
+    >>> class RadiusScore(BaseScore):
+    ...     '''Minus the distance from the origin.'''
+    ...     def _score(self, Z):
+    ...         return -Z.norm(dim=1)
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> RadiusScore(quantile=0.9).fit(X).predict([[0.0, 0.0], [9.0, 9.0]])
+    array([ 1, -1])
+    """
+
+    _parameter_constraints = {
+        "quantile": [QUANTILE],
+        "trim": [Range(Real, 0, 1, closed="neither"), None],
+        "device": [str, torch.device],
+    }
+    _min_samples = 1
+
+    def __init__(self, *, quantile=0.99, trim=None, device="cpu"):
+        self.quantile = quantile
+        self.trim = trim
+        self.device = device
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, *, X_cal=None):
+        """Learn from X and set the bound.
+
+        Parameters
+        ----------
+        X : array-like or tensor of shape (n_samples, n_features)
+            Rows to learn from.
+        y : array-like of shape (n_samples,), default=None
+            Labels, for the scores that use them; ignored by the others.
+        X_cal : array-like or tensor of shape (n_calibration, n_features), default=None
+            Rows that the bound is learned from, fresh ones. By default the rows of X, scored as
+            if unseen.
+
+        Returns
+        -------
+        self : object
+            The fitted score.
+
+        Raises
+        ------
+        ValueError
+            If X or X_cal is not a finite 2-D array, has too few rows, or a parameter is out of
+            its range. The score is then as it was before.
+        """
+        # A fit happens on a blank twin and replaces the state at once: a fit that fails leaves
+        # nothing half-done, a refit keeps nothing old, a thread that scores sees one or the other.
+        twin = _unfitted(self)
+        twin._fit_and_calibrate(X, y, X_cal)
+        self.__dict__ = twin.__dict__
+        return self
+
+    def _fit_and_calibrate(self, X, y, X_cal):
+        X = check_features(self, X, reset=True, min_samples=self._min_samples)
+        if X_cal is not None:
+            X_cal = self._to_tensor(check_features(self, X_cal, name="X_cal"))
+        Z = self._to_tensor(X)
+        self.support_ = np.ones(len(X), dtype=bool)
+        with exact_arithmetic(Z.device):
+            self._fit(Z, y)
+            if self.trim is not None:
+                self.support_ = _above_quantile(self._run(self._score_fit_rows, Z), self.trim)
+                Z = Z[torch.from_numpy(self.support_).to(Z.device)]
+                self._fit(Z, None if y is None else np.asarray(y)[self.support_])
+        if X_cal is None:
+            self._calibrate(self._run(self._score_fit_rows, Z))
+        else:
+            self._calibrate(self._run(self._score_calibration, X_cal))
+
+    def set_threshold(self, q=None, X=None, *, scores=None):
+        """Set a new bound without a new fit.
+
+        Parameters
+        ----------
+        q : float in (0, 1], default=None
+            Share of new, in-distribution rows to accept; becomes `quantile`. None keeps it.
+        X : array-like or tensor of shape (n_calibration, n_features), default=None
+            Calibration rows, which replace the ones before. None keeps the ones before.
+        scores : array-like of shape (n_calibration,), default=None
+            Confidences of calibration rows that were scored elsewhere (out of fold, on another
+            machine), in place of `X`.
+
+        Returns
+        -------
+        self : object
+            The score with its new ``offset_``.
+
+        Raises
+        ------
+        ValueError
+            If `q` is out of its range, `X` or `scores` is empty or not finite, or both are given.
+            The score is then as it was before.
+        """
+        check_is_fitted(self)
+        q = self.quantile if q is None else q
+        check_parameter("q", q, QUANTILE, f"{type(self).__name__}.set_threshold")
+        if X is not None and scores is not None:
+            raise ValueError("Both X and scores are given; set_threshold takes one of them.")
+        if X is not None:
+            Z = self._to_tensor(check_features(self, X))
+            scores = self._run(self._score_calibration, Z)
+        elif scores is None:
+            scores = self.calibration_scores_
+        scores = check_confidence(scores, name="scores")
+        self.quantile = q
+        self._calibrate(scores)
+        return self
+
+    def _calibrate(self, scores):
+        self.calibration_scores_ = scores
+        self._bound_ = (self.quantile, quantile_bound(scores, self.quantile))
+
+    @property
+    def offset_(self):
+        """The bound: minus the min(n, ceil((n + 1) quantile))-th smallest uncertainty."""
+        check_is_fitted(self)
+        quantile, bound = self._bound_
+        if quantile == self.quantile:
+            return bound
+        check_parameter("quantile", self.quantile, QUANTILE, type(self).__name__)
+        return quantile_bound(self.calibration_scores_, self.quantile)
+
+    def score_samples(self, X):
+        """Return the confidence of each row; higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like or tensor of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        scores : float64 ndarray of shape (n_samples,)
+            The confidences. A row gets the same one in every batch.
+        """
+        check_is_fitted(self)
+        return self._run(self._score, self._to_tensor(check_features(self, X)))
+
+    def decision_function(self, X):
+        """Return ``score_samples(X) - offset_``: a row is accepted where this is at least 0.
+
+        Parameters
+        ----------
+        X : array-like or tensor of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        decision : float64 ndarray of shape (n_samples,)
+        """
+        state = _snapshot(self)
+        return state.score_samples(X) - state.offset_
+
+    def predict(self, X):
+        """Return +1 for each accepted row and -1 for each rejected one.
+
+        Parameters
+        ----------
+        X : array-like or tensor of shape (n_samples, n_features)
+            Rows to judge.
+
+        Returns
+        -------
+        accepted : int64 ndarray of shape (n_samples,)
+        """
+        return np.where(self.select(X).selected, 1, -1)
+
+    def select(self, X):
+        """Return the confidences and the decisions from one pass.
+
+        Parameters
+        ----------
+        X : array-like or tensor of shape (n_samples, n_features)
+            Rows to judge.
+
+        Returns
+        -------
+        selection : Bunch
+            ``score``, float64 array of shape (n_samples,), and ``selected``, bool array of shape
+            (n_samples,), True where the row is accepted.
+        """
+        state = _snapshot(self)
+        score = state.score_samples(X)
+        return Bunch(score=score, selected=score >= state.offset_)
+
+    def _fit(self, Z, y):
+        """Learn; nothing to learn by default."""
+
+    def _score(self, Z):
+        raise NotImplementedError(f"{type(self).__name__} must define _score(Z).")
+
+    def _score_fit_rows(self, Z):
+        return self._score(Z)
+
+    def _score_calibration(self, Z):
+        return self._score(Z)
+
+    def _to_tensor(self, X):
+        # Apple's devices have no float64, which most scores need: such rows wait on the CPU.
+        device = resolve_device(self.device)
+        device = torch.device("cpu") if device.type == "mps" else device
+        if isinstance(X, torch.Tensor):
+            return X.to(device)
+        return from_numpy(X).to(device)
+
+    def _run(self, hook, Z):
+        """Call a hook and return its confidences as a float64 array, refusing NaN."""
+        with exact_arithmetic(Z.device):
+            scores = hook(Z)
+        if isinstance(scores, torch.Tensor):
+            scores = to_numpy(scores.double(), name="scores")
+        if np.isnan(scores).any():
+            raise ValueError(
+                f"{type(self).__name__} returned NaN for row {int(np.isnan(scores).argmax())}; "
+                "rescale X, its values are too large or too small for float64."
+            )
+        return scores
+
+
+def _unfitted(estimator):
+    """Return a twin with the same parameters (not clones of them) and no fitted state."""
+    twin = object.__new__(type(estimator))
+    twin.__dict__.update({k: v for k, v in vars(estimator).items() if not k.endswith("_")})
+    return twin
+
+
+def _snapshot(estimator):
+    """Return a view of the present state, which a refit in another thread does not change."""
+    view = object.__new__(type(estimator))
+    view.__dict__ = estimator.__dict__
+    return view
+
+
+def _above_quantile(scores, trim):
+    """Return which rows to keep when the lowest share `trim` goes and ties stay."""
+    at = math.floor(round(trim * len(scores), 9))
+    return scores >= np.partition(scores, at)[at]

@@ -1,0 +1,1 @@
+"""Pure torch functions: tensors in, tensors out; no validation, no scikit-learn."""

@@ -1,0 +1,1 @@
+"""Confidence scores, one file for each family."""

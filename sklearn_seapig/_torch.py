@@ -45,7 +45,7 @@ def to_numpy(tensor, name="X"):
 
 
 def from_numpy(array, device="cpu"):
-    """Return an array as a tensor: a view on the CPU, a copy that lives as long as the array elsewhere.
+    """Return an array as a tensor: a view on the CPU, elsewhere a copy that lives as long as it.
 
     The view must not be written to; the array may be read-only or a memory map.
     """
@@ -91,7 +91,7 @@ _device_copies = _DeviceCopies()
 
 @contextlib.contextmanager
 def exact_arithmetic(device):
-    """Run torch code without autograd and without the reduced precision of a surrounding autocast."""
+    """Run torch code without autograd and without the reduced precision of an outer autocast."""
     device = torch.device(device)
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         yield

@@ -1,15 +1,14 @@
 """Checks of what users pass in; every message names the parameter, the value and the mend."""
 
-import warnings
 from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
-from sklearn.utils.validation import _check_n_features, validate_data
+from sklearn.utils.validation import validate_data
 
-from . import __version__
 from ._torch import to_numpy
 
 
@@ -64,6 +63,8 @@ def check_features(estimator, X, *, reset=False, name="X", min_samples=1):
 def _as_array_like(X, name):
     if isinstance(X, torch.Tensor):
         X = to_numpy(X, name)
+    if issparse(X):  # one of its formats is a dict; scikit-learn has the right message
+        return X
     if X is None or isinstance(X, (str, bytes, Mapping, set)):
         raise TypeError(
             f"{name} must be a 2D array-like of shape (n_samples, n_features), got "
@@ -110,7 +111,7 @@ def _check_device_tensor(estimator, X, name):
     X = X.detach()
     if X.ndim != 2:
         raise ValueError(f"Input {name}: found tensor with dim {X.ndim}, expected 2D.")
-    _check_n_features(estimator, X, reset=False)
+    validate_data(estimator, X, reset=False, skip_check_array=True)
     if X.dtype not in (torch.float32, torch.float64):
         half = X.dtype in (torch.float16, torch.bfloat16)
         X = X.to(torch.float32 if half else torch.float64)
@@ -119,22 +120,3 @@ def _check_device_tensor(estimator, X, name):
         kind = "NaN" if bool(torch.isnan(X[bad[:, 0]]).any()) else "infinity"
         raise ValueError(_not_finite(name, kind, len(bad), len(X), int(bad[0])))
     return X
-
-
-class VersionStamp:
-    """Stamp pickles with the version of this package, which scikit-learn does for its own only."""
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_sklearn_seapig_version": __version__}
-
-    def __setstate__(self, state):
-        state = dict(state)
-        written = state.pop("_sklearn_seapig_version", __version__)
-        if written != __version__:
-            warnings.warn(
-                f"{type(self).__name__} was saved with sklearn_seapig {written} and is loaded with "
-                f"{__version__}; results may differ, refit it or install {written}.",
-                UserWarning,
-                stacklevel=2,
-            )
-        super().__setstate__(state)

@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from ._state import VersionStamp, blank_twin, snapshot
 from ._torch import exact_arithmetic, from_numpy, resolve_device, to_numpy
-from ._validation import QUANTILE, Range, VersionStamp, check_features, check_parameter
+from ._validation import QUANTILE, Range, check_features, check_parameter
 from .thresholds import check_confidence, quantile_bound
 
 
@@ -56,6 +57,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
     * ``_score_fit_rows(Z)``: confidence of the rows just fitted on *as if unseen*, leave-one-out
       where it exists. The default is ``_score(Z)``, which is optimistic for a score that
       remembers its rows.
+    * ``_usable(Z)``: bool array of shape (n,), which fit rows can be learned from at all.
     * ``_score_calibration(Z)``: confidence of calibration rows, for scores that must look out for
       rows they were fitted on. The default is ``_score(Z)``.
 
@@ -109,9 +111,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
             If X or X_cal is not a finite 2-D array, has too few rows, or a parameter is out of
             its range. The score is then as it was before.
         """
-        # A fit happens on a blank twin and replaces the state at once: a fit that fails leaves
-        # nothing half-done, a refit keeps nothing old, a thread that scores sees one or the other.
-        twin = _unfitted(self)
+        twin = blank_twin(self)
         twin._fit_and_calibrate(X, y, X_cal)
         self.__dict__ = twin.__dict__
         return self
@@ -121,13 +121,15 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         if X_cal is not None:
             X_cal = self._to_tensor(check_features(self, X_cal, name="X_cal"))
         Z = self._to_tensor(X)
-        self.support_ = np.ones(len(X), dtype=bool)
         with exact_arithmetic(Z.device):
+            self.support_ = self._usable(Z)
+            Z, y = _keep(Z, y, self.support_)
             self._fit(Z, y)
             if self.trim is not None:
-                self.support_ = _above_quantile(self._run(self._score_fit_rows, Z), self.trim)
-                Z = Z[torch.from_numpy(self.support_).to(Z.device)]
-                self._fit(Z, None if y is None else np.asarray(y)[self.support_])
+                inner = _above_quantile(self._run(self._score_fit_rows, Z), self.trim)
+                self.support_[self.support_] = inner
+                Z, y = _keep(Z, y, inner)
+                self._fit(Z, y)
         if X_cal is None:
             self._calibrate(self._run(self._score_fit_rows, Z))
         else:
@@ -214,7 +216,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         -------
         decision : float64 ndarray of shape (n_samples,)
         """
-        state = _snapshot(self)
+        state = snapshot(self)
         return state.score_samples(X) - state.offset_
 
     def predict(self, X):
@@ -245,9 +247,12 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
             ``score``, float64 array of shape (n_samples,), and ``selected``, bool array of shape
             (n_samples,), True where the row is accepted.
         """
-        state = _snapshot(self)
+        state = snapshot(self)
         score = state.score_samples(X)
         return Bunch(score=score, selected=score >= state.offset_)
+
+    def _usable(self, Z):
+        return np.ones(len(Z), dtype=bool)
 
     def _fit(self, Z, y):
         """Learn; nothing to learn by default."""
@@ -283,18 +288,10 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         return scores
 
 
-def _unfitted(estimator):
-    """Return a twin with the same parameters (not clones of them) and no fitted state."""
-    twin = object.__new__(type(estimator))
-    twin.__dict__.update({k: v for k, v in vars(estimator).items() if not k.endswith("_")})
-    return twin
-
-
-def _snapshot(estimator):
-    """Return a view of the present state, which a refit in another thread does not change."""
-    view = object.__new__(type(estimator))
-    view.__dict__ = estimator.__dict__
-    return view
+def _keep(Z, y, mask):
+    if mask.all():
+        return Z, y
+    return Z[from_numpy(mask).to(Z.device)], None if y is None else np.asarray(y)[mask]
 
 
 def _above_quantile(scores, trim):

@@ -28,7 +28,8 @@ from ._batches import (
 from ._extraction import extract, takes_integers
 from ._progress import progress_bar
 from ._rows import RowSink
-from ._validation import Range, VersionStamp, check_features
+from ._state import VersionStamp
+from ._validation import Range, check_features
 
 
 class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionStamp, BaseEstimator):

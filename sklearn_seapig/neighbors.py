@@ -35,7 +35,7 @@ class ExactNeighbors:
         self.device = resolve_device(device)
 
     def add(self, X, scale=None):
-        """Take in reference rows: an array (n, d), each to be multiplied by its entry of `scale`."""
+        """Take in an array (n, d) of reference rows, row j to be multiplied by ``scale[j]``."""
         self.X, self.scale = X, scale
         # A point amid the rows keeps the products small. The median of some rows will do, and
         # unlike the mean it stays there when a few rows are far away.

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
-from ._validation import QUANTILE, VersionStamp
+from ._state import VersionStamp
+from ._validation import QUANTILE
 
 
 def quantile_rank(n, q):

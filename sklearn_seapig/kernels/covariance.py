@@ -7,7 +7,7 @@ FLOOR = 1e-6  # variance given to directions without variation, relative to the 
 
 
 def whitening(covariance, constant):
-    """Return W such that ||(a - b) W|| is the Mahalanobis distance, and the number of null directions.
+    """Return W such that ||(a - b) W|| is the Mahalanobis distance, and how much was singular.
 
     Parameters
     ----------
@@ -39,3 +39,29 @@ def whitening(covariance, constant):
     null = values <= NULL * values[-1]
     values[null] = FLOOR * values[-1]
     return vectors / deviation.unsqueeze(1) / values.sqrt(), int(null.sum())
+
+
+def without_row(distance, product, leverage, n, weight):
+    """Return Mahalanobis distances under the covariance of all rows but one.
+
+    Parameters
+    ----------
+    distance : tensor of shape (m, k)
+        Distances from m fit rows to k others each, under the covariance of all n rows.
+    product : tensor of shape (m, k)
+        Inner products of the whitened, centred rows behind `distance`.
+    leverage : tensor of shape (m, 1)
+        Squared norms of the m rows, whitened and centred; at most n - 1.
+    n : int
+        Number of rows behind the covariance.
+    weight : float in [0, 1]
+        Weight of the sample covariance where it was shrunk, else 1.
+
+    Notes
+    -----
+    Without row i the covariance is n / (n - 1) (S - weight v v' / (n - 1)), v the centred row; the
+    inverse follows from Sherman and Morrison. The shrinkage itself is kept.
+    """
+    room = (n - 1 - weight * leverage).clamp_min(FLOOR * (n - 1))
+    square = distance.square() + weight * (leverage - product).square() / room
+    return (square * ((n - 1) / n)).sqrt()

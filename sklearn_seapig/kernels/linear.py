@@ -6,10 +6,10 @@ BLOCK_ROWS = 256
 
 
 def map_rows(rows, matrix, origin):
-    """Return ``(rows - origin) @ matrix`` in the dtype of `matrix`, computed so that a row's image does not depend on its batch.
+    """Return ``(rows - origin) @ matrix``; a row's image does not depend on its batch.
 
-    Products of different shapes take different paths through the library and round differently,
-    so every product has the same shape, the last block being filled up with zeros. An image is
+    It is computed in the dtype of `matrix`. Products of different shapes take different paths
+    through the library and round differently, so every product has the same shape, the last block being filled up with zeros. An image is
     then the same to the bit alone and in a batch (on one number of threads), and a row of the
     reference set lies at distance zero from itself.
     """

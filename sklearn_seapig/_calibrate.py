@@ -1,0 +1,188 @@
+"""Fit a model and a confidence on some rows and judge them on others."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+
+from . import _composition as parts
+
+
+@dataclass
+class Calibration:
+    """What calibration rows said of a model and a confidence that had not seen them.
+
+    `inputs` is what the confidence sees of the rows; `accepted` is its own decision, None where a
+    rule is to decide.
+    """
+
+    rows: np.ndarray
+    inputs: object
+    errors: np.ndarray
+    scores: np.ndarray = None
+    accepted: np.ndarray = None
+
+    def judge(self, estimator, confidence, by_rule):
+        """Score the rows, and let the confidence decide unless a rule will."""
+        if confidence is None:
+            self.scores = parts.softmax_response(estimator, self.inputs)
+            return
+        parts.check_scores_new_rows(confidence)
+        self.scores = parts.scores_of(confidence, self.inputs)
+        if not by_rule:
+            self.accepted = parts.decisions_of(confidence, self.inputs, self.scores)
+
+
+def calibrate(spec, X, y, routed):
+    """Fit the parts of a selective model and calibrate on rows that they were not fitted on.
+
+    Parameters
+    ----------
+    spec : estimator
+        Has `estimator`, `confidence`, `threshold`, `response_method`, `calibration_size`, `cv`
+        and `random_state`.
+    X, y : indexable
+        All rows.
+    routed : Bunch
+        Metadata for the ``fit`` of the parts.
+
+    Returns
+    -------
+    estimator, confidence : fitted parts
+    calibration : Calibration
+    """
+    fitting = _Fitting(spec, X, y, routed)
+    return fitting.hold_out() if spec.cv is None else fitting.cross_fit()
+
+
+class _Fitting:
+    def __init__(self, spec, X, y, routed):
+        self.spec, self.X, self.y, self.routed = spec, X, y, routed
+        self.by_rule = spec.threshold is not None
+        self.on_calibration = spec.confidence is not None and parts.fits_on_calibration(
+            spec.confidence
+        )
+
+    def hold_out(self):
+        spec = self.spec
+        fits_confidence = not (
+            spec.confidence is None or parts.is_frozen(spec.confidence) or self.on_calibration
+        )
+        if parts.is_frozen(spec.estimator) and not fits_confidence:
+            train, rows = np.arange(0), np.arange(len(self.y))
+        else:
+            train, rows = parts.split_rows(self.y, spec.calibration_size, spec.random_state)
+        estimator = self._fit_estimator(train)
+        calibration = self._errors(estimator, rows)
+        if self.on_calibration:
+            confidence = self._fit_on_calibration(estimator, calibration)
+        else:
+            confidence = self._fit_confidence(estimator, train, calibration)
+        calibration.judge(estimator, confidence, self.by_rule)
+        return estimator, confidence, calibration
+
+    def cross_fit(self):
+        spec = self.spec
+        if parts.is_frozen(spec.estimator) or parts.is_frozen(spec.confidence):
+            raise ValueError(
+                f"cv={spec.cv!r} refits both parts, but one of them is a FrozenEstimator; leave cv "
+                "out to calibrate on the rows given."
+            )
+        folds = []
+        for train, rows in check_cv(spec.cv, self.y, classifier=True).split(self.X, self.y):
+            estimator = self._fit_estimator(train)
+            fold = self._errors(estimator, rows)
+            if not self.on_calibration:
+                confidence = self._fit_confidence(estimator, train, fold)
+                fold.judge(estimator, confidence, self.by_rule)
+            folds.append(fold)
+        pooled = self._pool(folds)
+        everything = np.arange(len(self.y))
+        estimator = self._fit_estimator(everything)
+        if self.on_calibration:
+            confidence = self._fit_on_calibration(estimator, pooled)
+            pooled.judge(estimator, confidence, self.by_rule)
+        else:
+            confidence = self._refit_confidence(estimator, everything, pooled.scores)
+        return estimator, confidence, pooled
+
+    def _fit_estimator(self, train):
+        estimator = clone(self.spec.estimator)
+        if parts.is_frozen(estimator):
+            return estimator.fit(None)  # fits nothing; refuses an estimator that is not fitted
+        params = parts.metadata_rows(self.X, self.routed.estimator.fit, train)
+        return estimator.fit(parts.rows(self.X, train), self.y[train], **params)
+
+    def _inputs(self, estimator, rows):
+        """Return what the confidence sees of some rows."""
+        X = parts.rows(self.X, rows)
+        if self.spec.response_method is None:
+            return X
+        return parts.response(estimator, X, self.spec.response_method)
+
+    def _errors(self, estimator, rows):
+        predictions = np.asarray(estimator.predict(parts.rows(self.X, rows)))
+        return Calibration(
+            rows=rows,
+            inputs=self._inputs(estimator, rows),
+            errors=(predictions != self.y[rows]).astype(np.float64),
+        )
+
+    def _confidence_params(self, rows):
+        return parts.metadata_rows(self.X, self.routed.confidence.fit, rows)
+
+    def _fit_confidence(self, estimator, train, calibration):
+        if self.spec.confidence is None:
+            return None
+        confidence = clone(self.spec.confidence)
+        if parts.is_frozen(confidence):
+            return confidence.fit(None)
+        return parts.fit_confidence(
+            confidence,
+            self._inputs(estimator, train),
+            self.y[train],
+            calibration.inputs,
+            self._confidence_params(train),
+        )
+
+    def _fit_on_calibration(self, estimator, calibration):
+        """Fit a confidence on calibration outputs, with the column of the true class as y."""
+        y, classes = self.y[calibration.rows], estimator.classes_
+        unknown = np.setdiff1d(y, classes)
+        if len(unknown):
+            raise ValueError(
+                f"y has the classes {unknown.tolist()[:10]}, which the estimator does not know; "
+                f"{type(parts.last_step(self.spec.confidence)).__name__} cannot be fitted on them."
+            )
+        params = self._confidence_params(calibration.rows)
+        column = np.searchsorted(classes, y)
+        return clone(self.spec.confidence).fit(calibration.inputs, column, **params)
+
+    def _refit_confidence(self, estimator, rows, scores):
+        if self.spec.confidence is None:
+            return None
+        confidence = clone(self.spec.confidence).fit(
+            self._inputs(estimator, rows), self.y[rows], **self._confidence_params(rows)
+        )
+        last = parts.last_step(confidence)
+        if hasattr(last, "set_threshold"):
+            last.set_threshold(scores=scores)
+        return confidence
+
+    def _pool(self, folds):
+        """Return the folds as one calibration of all rows, in their order."""
+        rows = np.concatenate([fold.rows for fold in folds])
+        order = np.argsort(rows, kind="stable")
+        if not np.array_equal(rows[order], np.arange(len(self.y))):
+            raise ValueError(
+                f"cv={self.spec.cv!r} tests some rows never or more than once; use one that "
+                "partitions the rows, such as StratifiedKFold."
+            )
+
+        def pool(name):
+            values = [getattr(fold, name) for fold in folds]
+            return None if values[0] is None else np.concatenate(values)[order]
+
+        inputs = pool("inputs") if self.on_calibration else None
+        return Calibration(rows[order], inputs, pool("errors"), pool("scores"), pool("accepted"))

@@ -1,0 +1,183 @@
+"""How a model, a confidence and calibration rows are put together; no estimator lives here."""
+
+import warnings
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _check_method_params, _num_samples, has_fit_parameter
+
+
+def is_frozen(estimator):
+    """Return whether an estimator is fitted already and is to stay as it is."""
+    return isinstance(estimator, FrozenEstimator)
+
+
+def last_step(confidence):
+    """Return the part of a confidence that decides: the last step of a Pipeline, else itself."""
+    if is_frozen(confidence):
+        return last_step(confidence.estimator)
+    return confidence[-1] if isinstance(confidence, Pipeline) else confidence
+
+
+def fits_on_calibration(confidence):
+    """Return whether a confidence asks to be fitted on calibration outputs (logit scores do)."""
+    wants = getattr(last_step(confidence), "fits_on_calibration", False)
+    return bool(wants) and not is_frozen(confidence)
+
+
+def rows(X, index):
+    """Return some rows of an array, frame, sparse matrix, tensor or list."""
+    return _safe_indexing(X, index)
+
+
+def metadata_rows(X, params, index):
+    """Return fit metadata for some rows; a calibration set is passed on whole."""
+    whole = {name: value for name, value in params.items() if name == "X_cal"}
+    cut = {name: value for name, value in params.items() if name != "X_cal"}
+    return {**_check_method_params(X, cut, indices=index), **whole}
+
+
+def split_rows(y, size, random_state):
+    """Return the indices of training and calibration rows.
+
+    Classes keep their shares where each has enough rows. A class that would be left without a
+    training row keeps one, so that the estimator learns every class of `y`.
+    """
+    n = len(y)
+    n_calibration = int(np.ceil(round(size * n, 9))) if size < 1 else int(size)
+    if n_calibration >= n:
+        raise ValueError(
+            f"calibration_size={size} leaves no training rows with n_samples={n}; lower it or "
+            "give more rows."
+        )
+    _, column, count = np.unique(y, return_inverse=True, return_counts=True)
+    enough = count.min() >= 2 and min(n_calibration, n - n_calibration) >= len(count)
+    train, calibration = train_test_split(
+        np.arange(n),
+        test_size=n_calibration,
+        random_state=random_state,
+        stratify=column if enough else None,
+    )
+    _, first = np.unique(column[calibration], return_index=True)
+    missing = first[~np.isin(column[calibration[first]], column[train])]
+    if len(missing) == len(calibration):
+        raise ValueError(
+            f"calibration_size={size} leaves no calibration rows: with n_samples={n} and "
+            f"{len(count)} classes every row is needed for training; give more rows."
+        )
+    return np.append(train, calibration[missing]), np.delete(calibration, missing)
+
+
+def response(estimator, X, method):
+    """Return the output of a fitted estimator that a confidence sees, as columns."""
+    if not hasattr(estimator, method):
+        raise ValueError(
+            f"response_method={method!r}, but {type(estimator).__name__} has no such method; "
+            "choose one that it has, or None for a confidence that sees X."
+        )
+    output = getattr(estimator, method)(X)
+    if method == "decision_function" and np.ndim(output) == 1:
+        output = np.column_stack([np.zeros_like(output), output])
+    return output
+
+
+def softmax_response(estimator, X):
+    """Return the largest class probability of each row."""
+    if not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            f"confidence=None needs predict_proba, which {type(estimator).__name__} does not have; "
+            "give a confidence, with response_method='decision_function' if it is to see decisions."
+        )
+    probability = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+    missing = int(np.isnan(probability).any(axis=1).sum())
+    if missing:
+        raise ValueError(
+            f"predict_proba of {type(estimator).__name__} returned NaN in {missing} of "
+            f"{len(probability)} rows; mend the estimator or its input."
+        )
+    if probability.size and (probability.min() < 0 or probability.max() > 1 + 1e-6):
+        warnings.warn(
+            f"predict_proba of {type(estimator).__name__} returned values outside [0, 1] (up to "
+            f"{probability.max():.4g}); confidences are compared as they are.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return probability.max(axis=1)
+
+
+def fit_confidence(confidence, Z, y, Z_calibration, params):
+    """Fit a confidence on training rows, and bound it on calibration rows where it can be.
+
+    A score that can be told its calibration rows in `fit` is spared the leave-one-out pass over
+    its training rows that it would otherwise calibrate with.
+    """
+    last = last_step(confidence)
+    takes_calibration = has_fit_parameter(last, "X_cal") and "X_cal" not in params
+    if confidence is last and takes_calibration:
+        confidence.fit(Z, y, X_cal=Z_calibration, **params)
+    elif takes_calibration and not params and len(confidence) > 1 and confidence.memory is None:
+        head = confidence[:-1]
+        last.fit(head.fit_transform(Z, y), y, X_cal=head.transform(Z_calibration))
+    else:
+        confidence.fit(Z, y, **params)
+        check_scores_new_rows(confidence)
+        if hasattr(last, "set_threshold"):
+            last.set_threshold(X=_before_last(confidence, Z_calibration))
+    check_scores_new_rows(confidence)
+    return confidence
+
+
+def _before_last(confidence, Z):
+    """Return rows as the last step of a confidence sees them."""
+    if isinstance(confidence, Pipeline) and len(confidence) > 1:
+        return confidence[:-1].transform(Z)
+    return Z
+
+
+def check_scores_new_rows(confidence):
+    """Raise TypeError where a fitted confidence cannot score new rows, with its own reason."""
+    try:
+        confidence.score_samples  # noqa: B018
+    except AttributeError as error:
+        reason = f" ({error.__cause__})" if error.__cause__ is not None else ""
+        raise TypeError(
+            f"confidence {_name(confidence)} has no score_samples for new rows{reason}; give a "
+            "score of this package or an outlier detector that scores new rows, such as "
+            "IsolationForest() or LocalOutlierFactor(novelty=True)."
+        ) from error
+
+
+def scores_of(confidence, Z):
+    """Return the confidences of rows as a float64 vector, refusing NaN."""
+    scores = np.asarray(confidence.score_samples(Z), dtype=np.float64)
+    if scores.shape != (_num_samples(Z),):
+        raise ValueError(
+            f"confidence {_name(confidence)} returned scores of shape {scores.shape} for "
+            f"{_num_samples(Z)} rows; one score for each row is needed."
+        )
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"confidence {_name(confidence)} returned NaN for row {np.isnan(scores).argmax()}; "
+            "such a row can neither be accepted nor rejected."
+        )
+    return scores
+
+
+def decisions_of(confidence, Z, scores):
+    """Return where a confidence itself accepts, given the scores of the rows."""
+    last = last_step(confidence)
+    if hasattr(last, "offset_"):
+        return scores >= last.offset_
+    if hasattr(confidence, "decision_function"):
+        return np.asarray(confidence.decision_function(Z)) >= 0
+    raise TypeError(
+        f"confidence {_name(confidence)} has no decision of its own (decision_function); give a "
+        "threshold, such as QuantileThreshold()."
+    )
+
+
+def _name(confidence):
+    return type(last_step(confidence)).__name__

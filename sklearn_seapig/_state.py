@@ -1,0 +1,43 @@
+"""Fitted state: how it is replaced, viewed and stamped."""
+
+import warnings
+
+from . import __version__
+
+
+class VersionStamp:
+    """Stamp pickles with the version of this package, which scikit-learn does for its own only."""
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_sklearn_seapig_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        written = state.pop("_sklearn_seapig_version", __version__)
+        if written != __version__:
+            warnings.warn(
+                f"{type(self).__name__} was saved with sklearn_seapig {written} and is loaded with "
+                f"{__version__}; results may differ, refit it or install {written}.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
+
+def blank_twin(estimator):
+    """Return a twin with the same parameters (not clones of them) and no fitted state.
+
+    A fit happens on the twin, whose ``__dict__`` then replaces that of the estimator at once: a fit
+    that fails leaves nothing half-done, a refit keeps nothing old, and a thread that predicts
+    meanwhile sees the state before or after.
+    """
+    twin = object.__new__(type(estimator))
+    twin.__dict__.update({k: v for k, v in vars(estimator).items() if not k.endswith("_")})
+    return twin
+
+
+def snapshot(estimator):
+    """Return a view of the present state, which a refit in another thread does not change."""
+    view = object.__new__(type(estimator))
+    view.__dict__ = estimator.__dict__
+    return view

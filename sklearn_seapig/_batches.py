@@ -1,6 +1,5 @@
 """What users pass as X of an embedder, as batches of input tensors in row order."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Number
@@ -19,6 +18,7 @@ from torch.utils.data import (
 )
 
 from ._torch import from_numpy, to_numpy
+from ._warn import warn
 
 INPUT_KEYS = ("image", "x", "input", "inputs", "pixel_values", "input_ids", "features")
 
@@ -153,11 +153,9 @@ def check_row_order(loader):
     random = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
     # DistributedSampler and many samplers of users keep a flag of that name.
     if any(isinstance(s, random) or getattr(s, "shuffle", False) is True for s in samplers):
-        warnings.warn(
+        warn(
             "X is a DataLoader that shuffles, so row i of the result is not row i of its dataset; "
-            "build it with shuffle=False and without a random sampler.",
-            UserWarning,
-            stacklevel=5,
+            "build it with shuffle=False and without a random sampler."
         )
 
 

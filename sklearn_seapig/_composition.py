@@ -1,13 +1,13 @@
 """How a model, a confidence and calibration rows are put together; no estimator lives here."""
 
-import warnings
-
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params, _num_samples, has_fit_parameter
+
+from ._warn import warn
 
 
 def is_frozen(estimator):
@@ -99,11 +99,9 @@ def softmax_response(estimator, X):
             f"{len(probability)} rows; mend the estimator or its input."
         )
     if probability.size and (probability.min() < 0 or probability.max() > 1 + 1e-6):
-        warnings.warn(
+        warn(
             f"predict_proba of {type(estimator).__name__} returned values outside [0, 1] (up to "
-            f"{probability.max():.4g}); confidences are compared as they are.",
-            UserWarning,
-            stacklevel=2,
+            f"{probability.max():.4g}); confidences are compared as they are."
         )
     return probability.max(axis=1)
 

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import os
 import threading
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from ._batches import describe
 from ._torch import resolve_device, to_numpy
+from ._warn import warn
 
 # One lock for all modules: embedders of a network and of a part of it share train flags. It is
 # held for a whole extraction, so two of them never see each other's flags.
@@ -89,11 +89,9 @@ def move(module, device):
         return
     left = sorted({str(d) for d in devices - {device} if d.type != "cpu"})
     if left:
-        warnings.warn(
+        warn(
             f"module={type(module).__name__} is moved from {', '.join(left)} to {device}; set "
-            f"device={left[0]!r} to run it where it was.",
-            UserWarning,
-            stacklevel=7,
+            f"device={left[0]!r} to run it where it was."
         )
     module.to(device)
 

@@ -1,8 +1,7 @@
 """Fitted state: how it is replaced, viewed and stamped."""
 
-import warnings
-
 from . import __version__
+from ._warn import warn
 
 
 class VersionStamp:
@@ -15,11 +14,9 @@ class VersionStamp:
         state = dict(state)
         written = state.pop("_sklearn_seapig_version", __version__)
         if written != __version__:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} was saved with sklearn_seapig {written} and is loaded with "
-                f"{__version__}; results may differ, refit it or install {written}.",
-                UserWarning,
-                stacklevel=2,
+                f"{__version__}; results may differ, refit it or install {written}."
             )
         super().__setstate__(state)
 

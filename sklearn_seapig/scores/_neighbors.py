@@ -1,6 +1,5 @@
 """The parent of the scores that look at the nearest reference rows."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -9,10 +8,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._torch import from_numpy, to_numpy
 from .._validation import Range, check_features, check_parameter
+from .._warn import warn
 from ..base import BaseScore
 from ..neighbors import ExactNeighbors
 
 CHUNK = 32768  # rows that are prepared and searched at once
+OVERLAP = 0.1  # share of calibration rows equal to reference rows that is worth a warning
 
 _AGGREGATE = {
     "max": lambda distances: distances[:, -1],
@@ -86,26 +87,27 @@ class NeighborsScore(BaseScore):
         seen = np.flatnonzero(distances[:, 0] == 0)
         if len(seen):
             self._check_k(self.k, len(self._index_["X"]) - 1, " to calibrate on the fit rows")
-            warnings.warn(
-                f"{len(seen)} of {len(Z)} calibration rows overlap with the rows that "
-                f"{type(self).__name__} was fitted on; they are scored leave-one-out. Calibrate "
-                "on rows that were not used in fit.",
-                UserWarning,
-                stacklevel=5,
-            )
+            self._warn_overlap(len(seen), len(Z))
             rows = Z[from_numpy(seen).to(Z.device)]
             distances[seen] = self._search_unseen(rows, self.k, indices[seen, 0])[0]
         return -self._aggregate(distances)
 
+    def _warn_overlap(self, n_seen, n):
+        if n_seen < OVERLAP * n:  # a few equal rows are nothing that anybody could mend
+            return
+        warn(
+            f"{n_seen} of {n} calibration rows overlap with the rows that {type(self).__name__} "
+            "was fitted on; they are scored leave-one-out. Calibrate on rows that were not used "
+            "in fit."
+        )
+
     def _calibrate(self, scores):
         super()._calibrate(scores)
         if self.offset_ == 0 and scores.min() < 0:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} has offset_ 0 because at least {self.quantile:.4g} of the "
                 "calibration rows are duplicates of reference rows: only exact duplicates will be "
-                "accepted. Drop duplicate rows, or raise k or quantile.",
-                UserWarning,
-                stacklevel=3,
+                "accepted. Drop duplicate rows, or raise k or quantile."
             )
 
     def _search(self, Z, k, exclude=None):

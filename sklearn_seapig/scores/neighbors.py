@@ -1,12 +1,11 @@
 """Confidence from the distances to the nearest reference rows."""
 
-import warnings
-
 import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
 
 from .._torch import from_numpy, to_numpy
+from .._warn import warn
 from ..kernels.covariance import whitening, without_row
 from ..kernels.linear import map_rows
 from ..kernels.moments import Moments
@@ -59,7 +58,8 @@ class EuclideanScore(NeighborsScore):
 
     ``score_samples`` of a row that is in the reference set includes the match with itself. Without
     ``X_cal`` the bound is learned leave-one-out instead: each row is scored against all others.
-    Calibration rows that are also reference rows are scored the same way, with a warning.
+    A calibration row that equals a reference row is scored the same way; where they are a tenth
+    or more of the calibration rows, with a warning.
 
     References
     ----------
@@ -122,7 +122,8 @@ class CosineScore(NeighborsScore):
 
     ``score_samples`` of a row that is in the reference set includes the match with itself. Without
     ``X_cal`` the bound is learned leave-one-out instead: each row is scored against all others.
-    Calibration rows that are also reference rows are scored the same way, with a warning.
+    A calibration row that equals a reference row is scored the same way; where they are a tenth
+    or more of the calibration rows, with a warning.
 
     A row of zeros has no direction. ``fit`` leaves such rows out, with a warning. As a query one
     gets the lowest confidence there is, -2, and so is rejected unless everything is accepted.
@@ -149,21 +150,17 @@ class CosineScore(NeighborsScore):
         if zero.all():
             raise ValueError("Input X has zero norm in every row; CosineScore needs directions.")
         if zero.any():
-            warnings.warn(
+            warn(
                 f"Input X has zero norm in {zero.sum()} of {len(Z)} rows (the first has row index "
-                f"{zero.argmax()}); CosineScore leaves them out, as they have no direction.",
-                UserWarning,
-                stacklevel=5,
+                f"{zero.argmax()}); CosineScore leaves them out, as they have no direction."
             )
         return ~zero
 
     def _reference(self, Z):
         if Z.shape[1] == 1:
-            warnings.warn(
+            warn(
                 "CosineScore sees n_features=1, so every row has one of two directions; use "
-                "EuclideanScore.",
-                UserWarning,
-                stacklevel=6,
+                "EuclideanScore."
             )
         return to_numpy(Z).copy(), 1 / _length(Z)
 
@@ -237,7 +234,8 @@ class MahalanobisScore(NeighborsScore):
 
     ``score_samples`` of a row that is in the reference set includes the match with itself. Without
     ``X_cal`` the bound is learned leave-one-out instead: each row is scored against all others.
-    Calibration rows that are also reference rows are scored the same way, with a warning.
+    A calibration row that equals a reference row is scored the same way; where they are a tenth
+    or more of the calibration rows, with a warning.
 
     Leave-one-out leaves the row out of the covariance as well.
 
@@ -325,11 +323,9 @@ class MahalanobisScore(NeighborsScore):
 
 def _shrunk(Z):
     n, d = Z.shape
-    warnings.warn(
+    warn(
         f"MahalanobisScore has n_samples={n} for n_features={d}, fewer than 2 * n_features: the "
-        "covariance is shrunk (Ledoit-Wolf). Fit on more rows, or reduce the features first.",
-        UserWarning,
-        stacklevel=6,
+        "covariance is shrunk (Ledoit-Wolf). Fit on more rows, or reduce the features first."
     )
     covariance, shrinkage = ledoit_wolf(to_numpy(Z.to(torch.float64)))
     return from_numpy(covariance).to(Z.device), float(shrinkage)
@@ -342,9 +338,7 @@ def _warn_singular(constant, n_null):
         what = f"{n_null} linear combinations of the features are constant (collinear features)"
     else:
         return
-    warnings.warn(
+    warn(
         f"The covariance of MahalanobisScore is singular: {what}. Rows that deviate there will be "
-        "far from all others; drop the features if that is not wanted.",
-        UserWarning,
-        stacklevel=6,
+        "far from all others; drop the features if that is not wanted."
     )

@@ -1,0 +1,107 @@
+"""Each row of the README's table: the seapig call, spelled out by hand, and ours."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn import config_context
+from sklearn.decomposition import PCA
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch.utils.data import DataLoader, TensorDataset
+
+from sklearn_seapig import EuclideanScore, TorchEmbedder
+
+
+@pytest.fixture
+def sets():
+    rng = np.random.default_rng(0)
+    return tuple(rng.normal(size=(n, 16)) for n in (300, 100, 50))
+
+
+def distances(X, Q, k):
+    """seapig's s(x) with stat="mean": the mean distance to the k nearest rows of X."""
+    all_distances = np.sqrt(((Q[:, None] - X[None]) ** 2).sum(axis=2))
+    return np.sort(all_distances, axis=1)[:, :k].mean(axis=1)
+
+
+def test_fit_with_calibration_rows_and_threshold(sets):
+    X, Y, Q = sets
+    score = EuclideanScore(k=5, stat="mean").fit(X, X_cal=Y)
+    assert score.set_threshold(q=0.9) is score
+    threshold = np.sort(distances(X, Y, 5))[91 - 1]  # ceil(101 * 0.9) = 91
+    np.testing.assert_allclose(-score.offset_, threshold, rtol=1e-12)
+    np.testing.assert_allclose(-score.score_samples(Q), distances(X, Q, 5), rtol=1e-12)
+    assert score.offset_ == EuclideanScore(5, "mean", quantile=0.9).fit(X, X_cal=Y).offset_
+
+
+def test_select_accepts_ties(sets):
+    X, Y, _ = sets
+    score = EuclideanScore(k=5, stat="mean", quantile=0.9).fit(X, X_cal=Y)
+    selection = score.select(Y)
+    np.testing.assert_array_equal(selection.selected, -selection.score <= -score.offset_)
+    assert selection.selected.sum() == 91
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(16, 8)
+
+    def embed(self, x):
+        return self.layer(x)
+
+
+def loader(X):
+    data = TensorDataset(torch.from_numpy(X).float(), torch.zeros(len(X)))
+    return DataLoader(data, batch_size=32)
+
+
+def test_model_and_loaders(sets):
+    X, Y, Q = sets
+    model = Model()
+    with config_context(enable_metadata_routing=True):
+        pipe = Pipeline(
+            [
+                ("embed", TorchEmbedder(model)),
+                ("score", EuclideanScore(k=3).set_fit_request(X_cal=True)),
+            ],
+            transform_input=["X_cal"],
+        ).fit(loader(X), X_cal=loader(Y))
+    embed = TorchEmbedder(model).transform
+    by_hand = EuclideanScore(k=3).fit(embed(loader(X)), X_cal=embed(loader(Y)))
+    assert pipe[-1].offset_ == by_hand.offset_
+
+    selection = pipe[-1].select(pipe[:-1].transform(loader(Q)))
+    np.testing.assert_array_equal(selection.score, by_hand.score_samples(embed(loader(Q))))
+    np.testing.assert_array_equal(pipe.predict(loader(Q)) == 1, selection.selected)
+
+
+def test_pca_before_the_score(sets):
+    X, _, Q = sets
+    pipe = make_pipeline(PCA(0.9, random_state=0), EuclideanScore(k=3)).fit(X)
+    pca = PCA(0.9, random_state=0).fit(X)
+    expected = EuclideanScore(k=3).fit(pca.transform(X)).score_samples(pca.transform(Q))
+    np.testing.assert_allclose(pipe.score_samples(Q), expected, rtol=1e-10)
+
+
+def test_knn_search(sets):
+    X, _, Q = sets
+    found, indices = EuclideanScore(k=3).fit(X).kneighbors(Q)
+    np.testing.assert_allclose(found, np.sqrt(((Q[:, None] - X[indices]) ** 2).sum(axis=2)))
+    np.testing.assert_allclose(found.mean(axis=1), distances(X, Q, 3))
+
+
+def test_outlier_filter_drops_the_farthest_rows(sets):
+    X, Y, _ = sets
+    X = X.copy()
+    X[:15] += 100 * np.arange(1, 16)[:, None]
+    score = EuclideanScore(k=3, trim=0.05).fit(X, X_cal=Y)
+    np.testing.assert_array_equal(np.flatnonzero(~score.support_), np.arange(15))
+    assert score.offset_ == EuclideanScore(k=3).fit(X[15:], X_cal=Y).offset_
+
+
+def test_progress_is_switched_by_a_parameter(sets, capsys):
+    X, _, _ = sets
+    TorchEmbedder(Model(), progress=False).transform(X)
+    assert capsys.readouterr().err == ""
+    TorchEmbedder(Model(), progress=True).transform(X)
+    assert "TorchEmbedder" in capsys.readouterr().err

@@ -1,0 +1,42 @@
+"""The examples run as a newcomer would run them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name, folder):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def number(line):
+    return float(line.split()[-1])
+
+
+def test_quickstart_rejects_what_it_cannot_know(tmp_path):
+    lines = run("quickstart.py", tmp_path).splitlines()
+    value = {line.rsplit(None, 1)[0].strip(): line.split()[-1] for line in lines}
+    everything = float(value["known digits     accuracy on all rows"])
+    accepted = float(value["accuracy on accepted rows"])
+    assert accepted > everything > 0.9
+    assert float(value["coverage"]) > 0.85
+    assert float(value["unknown digits   rejected"]) > 0.5
+    picture = (tmp_path / "quickstart.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_grid_search_tells_candidates_apart_and_survives_a_file(tmp_path):
+    lines = run("grid_search.py", tmp_path).splitlines()
+    scores = [number(line) for line in lines[1:13]]
+    best = next(line for line in lines if line.startswith("best"))
+    row = lines[1 + scores.index(max(scores))].split()
+    assert f"'selective__confidence__k': {row[0]}," in best
+    assert f"'selective__confidence__quantile': {row[1]}}}" in best
+    assert len(set(scores)) > 6
+    assert lines[-1] == "equal after joblib: True"

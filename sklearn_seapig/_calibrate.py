@@ -90,8 +90,10 @@ class _Fitting:
                 "out to calibrate on the rows given."
             )
         folds = []
-        for train, rows in check_cv(spec.cv, self.y, classifier=True).split(self.X, self.y):
+        splitter = check_cv(spec.cv, self.y, classifier=True)
+        for train, rows in splitter.split(self.X, self.y, **self.routed.splitter.split):
             estimator = self._fit_estimator(train)
+            self._check_columns(estimator)
             fold = self._errors(estimator, rows)
             if not self.on_calibration:
                 confidence = self._fit_confidence(estimator, train, fold)
@@ -104,13 +106,15 @@ class _Fitting:
             confidence = self._fit_on_calibration(estimator, pooled)
             pooled.judge(estimator, confidence, self.by_rule)
         else:
-            confidence = self._refit_confidence(estimator, everything, pooled.scores)
+            confidence = self._refit_confidence(estimator, everything, pooled)
         return estimator, confidence, pooled
 
     def _fit_estimator(self, train):
         estimator = clone(self.spec.estimator)
         if parts.is_frozen(estimator):
-            return estimator.fit(None, None)  # fits nothing; refuses an estimator that is not fitted
+            return estimator.fit(
+                None, None
+            )  # fits nothing; refuses an estimator that is not fitted
         params = parts.metadata_rows(self.X, self.routed.estimator.fit, train)
         return estimator.fit(parts.rows(self.X, train), self.y[train], **params)
 
@@ -126,7 +130,7 @@ class _Fitting:
         return Calibration(
             rows=rows,
             inputs=self._inputs(estimator, rows),
-            errors=(predictions != self.y[rows]).astype(np.float64),
+            errors=parts.errors(predictions, self.y[rows]).astype(np.float64),
         )
 
     def _confidence_params(self, rows):
@@ -148,7 +152,7 @@ class _Fitting:
 
     def _fit_on_calibration(self, estimator, calibration):
         """Fit a confidence on calibration outputs, with the column of the true class as y."""
-        y, classes = self.y[calibration.rows], estimator.classes_
+        y, classes = self.y[calibration.rows], np.asarray(estimator.classes_)
         unknown = np.setdiff1d(y, classes)
         if len(unknown):
             raise ValueError(
@@ -156,19 +160,34 @@ class _Fitting:
                 f"{type(parts.last_step(self.spec.confidence)).__name__} cannot be fitted on them."
             )
         params = self._confidence_params(calibration.rows)
-        column = np.searchsorted(classes, y)
+        order = np.argsort(classes)  # a frozen estimator may have its own order of columns
+        column = order[np.searchsorted(classes, y, sorter=order)]
         return clone(self.spec.confidence).fit(calibration.inputs, column, **params)
 
-    def _refit_confidence(self, estimator, rows, scores):
+    def _refit_confidence(self, estimator, rows, pooled):
+        """Fit the confidence on all rows, bounded by the pooled scores where it can be."""
         if self.spec.confidence is None:
             return None
-        confidence = clone(self.spec.confidence).fit(
-            self._inputs(estimator, rows), self.y[rows], **self._confidence_params(rows)
-        )
-        last = parts.last_step(confidence)
-        if hasattr(last, "set_threshold"):
-            last.set_threshold(scores=scores)
+        params = self._confidence_params(rows)
+        confidence = clone(self.spec.confidence)
+        confidence.fit(self._inputs(estimator, rows), self.y[rows], **params)
+        if parts.takes_bound(confidence, params):
+            last = parts.last_step(confidence).set_threshold(scores=pooled.scores)
+            if not self.by_rule:  # the folds were judged by bounds of their own
+                pooled.accepted = pooled.scores >= last.offset_
         return confidence
+
+    def _check_columns(self, estimator):
+        """Refuse outputs of a fold that lack the column of a class, where folds are pooled."""
+        if not self.on_calibration:
+            return
+        missing = np.setdiff1d(self.y, estimator.classes_)
+        if len(missing):
+            raise ValueError(
+                f"cv={self.spec.cv!r} leaves the classes {missing.tolist()[:10]} without a "
+                "training row in some fold, whose outputs then lack a column; use fewer folds, or "
+                "give more rows of these classes."
+            )
 
     def _pool(self, folds):
         """Return the folds as one calibration of all rows, in their order."""
@@ -184,5 +203,7 @@ class _Fitting:
             values = [getattr(fold, name) for fold in folds]
             return None if values[0] is None else np.concatenate(values)[order]
 
-        inputs = pool("inputs") if self.on_calibration else None
+        inputs = None
+        if self.on_calibration:
+            inputs = self.X if self.spec.response_method is None else pool("inputs")
         return Calibration(rows[order], inputs, pool("errors"), pool("scores"), pool("accepted"))

@@ -19,13 +19,30 @@ def last_step(confidence):
     """Return the part of a confidence that decides: the last step of a Pipeline, else itself."""
     if is_frozen(confidence):
         return last_step(confidence.estimator)
-    return confidence[-1] if isinstance(confidence, Pipeline) else confidence
+    return last_step(confidence[-1]) if isinstance(confidence, Pipeline) else confidence
+
+
+def decides_anew(confidence):
+    """Return whether the part of a confidence that decides is not frozen."""
+    if isinstance(confidence, Pipeline):
+        return decides_anew(confidence[-1])
+    return not is_frozen(confidence)
+
+
+def takes_bound(confidence, params):
+    """Return whether a confidence gets its bound from calibration rows of the classifier.
+
+    It needs ``set_threshold``. A frozen one keeps its bound, and one to which the user routes a
+    calibration set of their own takes it from there.
+    """
+    can = hasattr(last_step(confidence), "set_threshold") and decides_anew(confidence)
+    return can and "X_cal" not in params
 
 
 def fits_on_calibration(confidence):
     """Return whether a confidence asks to be fitted on calibration outputs (logit scores do)."""
     wants = getattr(last_step(confidence), "fits_on_calibration", False)
-    return bool(wants) and not is_frozen(confidence)
+    return bool(wants) and decides_anew(confidence)
 
 
 def rows(X, index):
@@ -79,9 +96,39 @@ def response(estimator, X, method):
             "choose one that it has, or None for a confidence that sees X."
         )
     output = getattr(estimator, method)(X)
-    if method == "decision_function" and np.ndim(output) == 1:
+    if method == "transform":  # may be a data frame or sparse; the confidence checks its own input
+        return output
+    output = np.asarray(output)
+    _check_output(output, estimator, method)
+    if output.ndim == 1:
         output = np.column_stack([np.zeros_like(output), output])
     return output
+
+
+def _check_output(output, estimator, method):
+    """Raise ValueError where there is NaN, warn where a probability is none."""
+    name = f"{method} of {type(estimator).__name__}"
+    missing = int(np.isnan(output).reshape(len(output), -1).any(axis=1).sum())
+    if missing:
+        raise ValueError(
+            f"{name} returned NaN in {missing} of {len(output)} rows; mend the estimator or its "
+            "input."
+        )
+    if method == "predict_proba" and (output.min() < 0 or output.max() > 1 + 1e-6):
+        warn(
+            f"{name} returned values outside [0, 1] (from {output.min():.4g} to "
+            f"{output.max():.4g}); they are taken as they are."
+        )
+
+
+def errors(predictions, y):
+    """Return where predictions differ from the true classes."""
+    if isinstance(predictions[0], str) != isinstance(y[0], str):
+        raise ValueError(
+            f"The estimator predicts classes such as {predictions[:1].tolist()}, but y holds "
+            f"labels such as {y[:1].tolist()}; give y in the classes that the estimator knows."
+        )
+    return predictions != y
 
 
 def softmax_response(estimator, X):
@@ -91,19 +138,7 @@ def softmax_response(estimator, X):
             f"confidence=None needs predict_proba, which {type(estimator).__name__} does not have; "
             "give a confidence, with response_method='decision_function' if it is to see decisions."
         )
-    probability = np.asarray(estimator.predict_proba(X), dtype=np.float64)
-    missing = int(np.isnan(probability).any(axis=1).sum())
-    if missing:
-        raise ValueError(
-            f"predict_proba of {type(estimator).__name__} returned NaN in {missing} of "
-            f"{len(probability)} rows; mend the estimator or its input."
-        )
-    if probability.size and (probability.min() < 0 or probability.max() > 1 + 1e-6):
-        warn(
-            f"predict_proba of {type(estimator).__name__} returned values outside [0, 1] (up to "
-            f"{probability.max():.4g}); confidences are compared as they are."
-        )
-    return probability.max(axis=1)
+    return response(estimator, X, "predict_proba").max(axis=1).astype(np.float64)
 
 
 def fit_confidence(confidence, Z, y, Z_calibration, params):
@@ -113,32 +148,48 @@ def fit_confidence(confidence, Z, y, Z_calibration, params):
     its training rows that it would otherwise calibrate with.
     """
     last = last_step(confidence)
-    takes_calibration = has_fit_parameter(last, "X_cal") and "X_cal" not in params
-    if confidence is last and takes_calibration:
+    bounded = takes_bound(confidence, params)
+    told_in_fit = bounded and has_fit_parameter(last, "X_cal")
+    if told_in_fit and confidence is last:
         confidence.fit(Z, y, X_cal=Z_calibration, **params)
-    elif takes_calibration and not params and len(confidence) > 1 and confidence.memory is None:
+    elif told_in_fit and not params and _fits_step_by_step(confidence):
         head = confidence[:-1]
         last.fit(head.fit_transform(Z, y), y, X_cal=head.transform(Z_calibration))
     else:
         confidence.fit(Z, y, **params)
-        check_scores_new_rows(confidence)
-        if hasattr(last, "set_threshold"):
+        if bounded:
             last.set_threshold(X=_before_last(confidence, Z_calibration))
-    check_scores_new_rows(confidence)
     return confidence
 
 
+def _fits_step_by_step(pipeline):
+    """Return whether all steps but the last, fitted as a Pipeline, are what `fit` makes of them.
+
+    Steps that are cached are fitted as clones, a subclass may do more than transform, a Pipeline
+    in a Pipeline has its own steps, and a step that cannot transform is for `fit` to refuse.
+    """
+    return (
+        type(pipeline) is Pipeline
+        and pipeline.memory is None
+        and len(pipeline) > 1
+        and not isinstance(pipeline[-1], Pipeline)
+        and hasattr(pipeline[:-1], "fit_transform")
+    )
+
+
 def _before_last(confidence, Z):
-    """Return rows as the last step of a confidence sees them."""
-    if isinstance(confidence, Pipeline) and len(confidence) > 1:
-        return confidence[:-1].transform(Z)
+    """Return rows as the part of a confidence that decides sees them."""
+    while isinstance(confidence, Pipeline):
+        if len(confidence) > 1:
+            Z = confidence[:-1].transform(Z)
+        confidence = confidence[-1]
     return Z
 
 
 def check_scores_new_rows(confidence):
     """Raise TypeError where a fitted confidence cannot score new rows, with its own reason."""
     try:
-        confidence.score_samples  # noqa: B018
+        last_step(confidence).score_samples  # noqa: B018
     except AttributeError as error:
         reason = f" ({error.__cause__})" if error.__cause__ is not None else ""
         raise TypeError(

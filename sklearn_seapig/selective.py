@@ -3,7 +3,14 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    _fit_context,
+    clone,
+    is_regressor,
+)
 from sklearn.utils import Bunch, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import (
@@ -191,8 +198,9 @@ class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, Bas
         y : array-like of shape (n_samples,)
             Class labels.
         **params : dict
-            Metadata for the ``fit`` of the parts, routed by request; an entry with one value a
-            row is split like X.
+            Metadata for the ``fit`` of the parts and the ``split`` of `cv`, routed by request;
+            an entry with one value a row is split like X. An ``X_cal`` is passed on whole, and a
+            confidence that takes it is bounded on it in place of the calibration rows.
 
         Returns
         -------
@@ -219,6 +227,11 @@ class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, Bas
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         check_classification_targets(y)
+        if is_regressor(self.estimator):
+            raise ValueError(
+                f"estimator must be a classifier, got the regressor {type(self.estimator).__name__}"
+                "; its predictions are no classes."
+            )
         if self.confidence is None and self.response_method is not None:
             raise ValueError(
                 f"response_method={self.response_method!r} is for a confidence to see, but "
@@ -310,10 +323,11 @@ class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, Bas
             Of a dtype that holds the classes and the reject label.
         """
         check_is_fitted(self)
-        if self.reject_label_ is None:
-            return self.estimator_.predict(X)
-        selection = self.select(X)
-        return with_rejections(selection.predictions, selection.selected, self.reject_label_)
+        state = snapshot(self)
+        if state.reject_label_ is None:
+            return state.estimator_.predict(X)
+        selection = state.select(X)
+        return with_rejections(selection.predictions, selection.selected, state.reject_label_)
 
     def score(self, X, y, sample_weight=None):
         """Return 1 minus the mean cost: an error costs 1, an abstention `reject_cost`.
@@ -335,14 +349,15 @@ class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, Bas
             At most 1; higher is better.
         """
         check_is_fitted(self)
+        state = snapshot(self)
         y = column_or_1d(y, warn=True)
-        if self.reject_label_ is None:
-            cost = (np.asarray(self.estimator_.predict(X)) != y).astype(np.float64)
+        check_consistent_length(X, y, sample_weight)
+        if state.reject_label_ is None:
+            cost = parts.errors(np.asarray(state.estimator_.predict(X)), y)
         else:
-            selection = self.select(X)
-            wrong = selection.predictions != y
-            cost = np.where(selection.selected, wrong, float(self.reject_cost))
-        check_consistent_length(cost, y, sample_weight)
+            selection = state.select(X)
+            wrong = parts.errors(selection.predictions, y)
+            cost = np.where(selection.selected, wrong, float(state.reject_cost))
         return float(1 - np.average(cost, weights=sample_weight))
 
     @available_if(_estimator_has("predict_proba"))
@@ -376,6 +391,9 @@ class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, Bas
         router.add(estimator=self.estimator, method_mapping=fit)
         if self.confidence is not None:
             router.add(confidence=self.confidence, method_mapping=fit)
+        if self.cv is not None:
+            split = MethodMapping().add(caller="fit", callee="split")
+            router.add(splitter=self.cv, method_mapping=split)
         return router
 
     def __sklearn_tags__(self):

@@ -117,10 +117,9 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         return self
 
     def _fit_and_calibrate(self, X, y, X_cal):
-        X = check_features(self, X, reset=True, min_samples=self._min_samples)
+        Z = self._tensor(X, reset=True)
         if X_cal is not None:
-            X_cal = self._to_tensor(check_features(self, X_cal, name="X_cal"))
-        Z = self._to_tensor(X)
+            X_cal = self._tensor(X_cal, name="X_cal")
         with exact_arithmetic(Z.device):
             self.support_ = self._usable(Z)
             Z, y = _keep(Z, y, self.support_)
@@ -165,7 +164,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         if X is not None and scores is not None:
             raise ValueError("Both X and scores are given; set_threshold takes one of them.")
         if X is not None:
-            Z = self._to_tensor(check_features(self, X))
+            Z = self._tensor(X)
             scores = self._run(self._score_calibration, Z)
         elif scores is None:
             scores = self.calibration_scores_
@@ -202,7 +201,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
             The confidences. A row gets the same one in every batch.
         """
         check_is_fitted(self)
-        return self._run(self._score, self._to_tensor(check_features(self, X)))
+        return self._run(self._score, self._tensor(X))
 
     def decision_function(self, X):
         """Return ``score_samples(X) - offset_``: a row is accepted where this is at least 0.
@@ -266,7 +265,13 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
     def _score_calibration(self, Z):
         return self._score(Z)
 
-    def _to_tensor(self, X):
+    def _check(self, X, *, reset=False, name="X"):
+        """Return X as a finite float array; for scores that take something else than 2-D X."""
+        min_samples = self._min_samples if reset else 1
+        return check_features(self, X, reset=reset, name=name, min_samples=min_samples)
+
+    def _tensor(self, X, *, reset=False, name="X"):
+        X = self._check(X, reset=reset, name=name)
         # Apple's devices have no float64, which most scores need: such rows wait on the CPU.
         device = resolve_device(self.device)
         device = torch.device("cpu") if device.type == "mps" else device

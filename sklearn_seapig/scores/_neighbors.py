@@ -7,7 +7,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._torch import from_numpy, to_numpy
-from .._validation import Range, check_features, check_parameter
+from .._validation import Range, check_parameter
 from .._warn import warn
 from ..base import BaseScore
 from ..neighbors import ExactNeighbors
@@ -62,7 +62,7 @@ class NeighborsScore(BaseScore):
         check_is_fitted(self)
         k = self.k if k is None else k
         check_parameter("k", k, self._parameter_constraints["k"][0], type(self).__name__)
-        Z = self._to_tensor(check_features(self, X))
+        Z = self._tensor(X)
         self._check_k(k, len(self._index_["X"]))
         distances, indices = self._search(Z, k)
         return distances, np.flatnonzero(self.support_)[indices]

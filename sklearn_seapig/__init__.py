@@ -9,24 +9,42 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
+    "BaseLogitScore": "scores._logits",
     "BaseScore": "base",
     "CosineScore": "scores.neighbors",
+    "EnergyScore": "scores.energy",
+    "EntropyScore": "scores.logits",
     "EuclideanScore": "scores.neighbors",
     "MahalanobisScore": "scores.neighbors",
+    "MarginScore": "scores.logits",
+    "MaxLogitScore": "scores.energy",
+    "PCAScore": "scores.subspace",
+    "PyODScore": "adapters.pyod",
     "QuantileThreshold": "thresholds",
     "RandomScore": "scores.random",
     "SelectiveClassifier": "selective",
+    "SoftmaxScore": "scores.logits",
+    "TemperatureScaler": "calibration",
     "TorchEmbedder": "embedding",
 }
 
+# PyODScore is left out: a star import must not fail where PyOD is not installed.
 __all__ = [
+    "BaseLogitScore",
     "BaseScore",
     "CosineScore",
+    "EnergyScore",
+    "EntropyScore",
     "EuclideanScore",
     "MahalanobisScore",
+    "MarginScore",
+    "MaxLogitScore",
+    "PCAScore",
     "QuantileThreshold",
     "RandomScore",
     "SelectiveClassifier",
+    "SoftmaxScore",
+    "TemperatureScaler",
     "TorchEmbedder",
 ]
 

@@ -26,20 +26,22 @@ def resolve_device(device):
         raise ValueError(
             f"device={device!r} is not available here ({reason}); use 'cpu' or 'auto'."
         ) from error
+    if resolved.type == "meta":
+        raise ValueError("device='meta' holds no data; use 'cpu' or 'auto'.")
     return resolved
 
 
 def to_numpy(tensor, name="X"):
     """Return a detached tensor as an array on the CPU, without a copy where none is needed.
 
-    bfloat16, which numpy does not know, and float16 become float32; both are exact.
+    Floats of 16 and 8 bits, most of which numpy does not know, become float32; that is exact.
     """
     if tensor.layout != torch.strided:
         raise TypeError(f"{name} is a sparse tensor; pass {name}.to_dense().")
     if tensor.device.type == "meta":
         raise TypeError(f"{name} is a tensor on the meta device, which holds no data.")
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
-    if tensor.dtype in (torch.bfloat16, torch.float16):
+    if tensor.is_floating_point() and tensor.itemsize < 4:
         tensor = tensor.float()
     return tensor.numpy()
 
@@ -53,6 +55,16 @@ def from_numpy(array, device="cpu"):
     if device.type != "cpu":
         return _device_copies.get(array, device)
     return _view(array)
+
+
+def as_tensor(X, device):
+    """Return an array or tensor on the device that a ``device`` parameter names.
+
+    Apple's devices have no float64, which most scores need: such rows stay on the CPU.
+    """
+    device = resolve_device(device)
+    device = torch.device("cpu") if device.type == "mps" else device
+    return (X if isinstance(X, torch.Tensor) else from_numpy(X)).to(device)
 
 
 def _view(array):

@@ -31,17 +31,19 @@ def check_parameter(name, value, constraint, caller):
     validate_parameter_constraints({name: [constraint]}, {name: value}, caller_name=caller)
 
 
-def check_features(estimator, X, *, reset=False, name="X", min_samples=1):
+def check_features(
+    estimator, X, *, reset=False, name="X", min_samples=1, max_dim=2, check_finite=True
+):
     """Return X as a finite 2-D float array of the width that the estimator was fitted on.
 
     float32 and float64 stay what they are, half precision becomes float32, everything else
     float64. The result may share memory with X. A tensor on an accelerator is checked there and
-    stays a tensor.
+    stays a tensor. `max_dim` and `check_finite` are for the few who take more axes or infinity.
     """
     on_device = isinstance(X, torch.Tensor) and X.device.type not in ("cpu", "meta")
     if on_device and not reset:
-        return _check_device_tensor(estimator, X, name)
-    X = _as_array_like(X, name)
+        return _check_device_tensor(estimator, X, name, max_dim, check_finite)
+    X = _as_array_like(X, name, max_dim)
     try:
         X = validate_data(
             estimator,
@@ -51,16 +53,19 @@ def check_features(estimator, X, *, reset=False, name="X", min_samples=1):
             order="C",
             ensure_all_finite=False,
             ensure_min_samples=min_samples,
+            allow_nd=max_dim > 2,
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         if name in str(error):
             raise
-        raise type(error)(f"Input {name}: {error}") from error
-    _check_finite(X, name)
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Input {name}: {error}") from error
+    if check_finite:
+        _check_finite(X, name)
     return X
 
 
-def _as_array_like(X, name):
+def _as_array_like(X, name, max_dim):
     if isinstance(X, torch.Tensor):
         X = to_numpy(X, name)
     if issparse(X):  # one of its formats is a dict; scikit-learn has the right message
@@ -80,10 +85,10 @@ def _as_array_like(X, name):
             ) from error
     if getattr(X, "dtype", None) == np.float16:
         X = np.asarray(X, dtype=np.float32)
-    if len(getattr(X, "shape", ())) > 2:
+    if len(getattr(X, "shape", ())) > max_dim:
         raise ValueError(
             f"Input {name}: found array with dim {len(X.shape)} (shape {tuple(X.shape)}), expected "
-            f"2D (n_samples, n_features); embed it first or pass {name}.reshape(len({name}), -1)."
+            f"{max_dim}D; embed it first or pass {name}.reshape(len({name}), -1)."
         )
     return X
 
@@ -106,17 +111,17 @@ def _not_finite(name, kind, n_bad, n_rows, first):
     )
 
 
-def _check_device_tensor(estimator, X, name):
+def _check_device_tensor(estimator, X, name, max_dim, check_finite):
     """Check a tensor where it lives, so that it need not pass through the CPU."""
     X = X.detach()
-    if X.ndim != 2:
-        raise ValueError(f"Input {name}: found tensor with dim {X.ndim}, expected 2D.")
+    if not 2 <= X.ndim <= max_dim:
+        raise ValueError(f"Input {name}: found tensor with dim {X.ndim}, expected {max_dim}D.")
     validate_data(estimator, X, reset=False, skip_check_array=True)
     if X.dtype not in (torch.float32, torch.float64):
         half = X.dtype in (torch.float16, torch.bfloat16)
         X = X.to(torch.float32 if half else torch.float64)
-    bad = (~torch.isfinite(X).all(dim=1)).nonzero()
-    if len(bad):
+    bad = (~torch.isfinite(X).flatten(1).all(dim=1)).nonzero()
+    if check_finite and len(bad):
         kind = "NaN" if bool(torch.isnan(X[bad[:, 0]]).any()) else "infinity"
         raise ValueError(_not_finite(name, kind, len(bad), len(X), int(bad[0])))
     return X

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._state import VersionStamp, blank_twin, snapshot
-from ._torch import exact_arithmetic, from_numpy, resolve_device, to_numpy
+from ._torch import as_tensor, exact_arithmetic, from_numpy, to_numpy
 from ._validation import QUANTILE, Range, check_features, check_parameter
 from .thresholds import check_confidence, quantile_bound
 
@@ -271,20 +271,20 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         return check_features(self, X, reset=reset, name=name, min_samples=min_samples)
 
     def _tensor(self, X, *, reset=False, name="X"):
-        X = self._check(X, reset=reset, name=name)
-        # Apple's devices have no float64, which most scores need: such rows wait on the CPU.
-        device = resolve_device(self.device)
-        device = torch.device("cpu") if device.type == "mps" else device
-        if isinstance(X, torch.Tensor):
-            return X.to(device)
-        return from_numpy(X).to(device)
+        return as_tensor(self._check(X, reset=reset, name=name), self.device)
 
     def _run(self, hook, Z):
         """Call a hook and return its confidences as a float64 array, refusing NaN."""
         with exact_arithmetic(Z.device):
             scores = hook(Z)
         if isinstance(scores, torch.Tensor):
-            scores = to_numpy(scores.double(), name="scores")
+            scores = to_numpy(scores, name="scores")
+        scores = np.asarray(scores, dtype=np.float64)
+        if scores.shape != (len(Z),):
+            raise ValueError(
+                f"{type(self).__name__} must return one confidence for each of {len(Z)} rows, got "
+                f"an array of shape {scores.shape}."
+            )
         if np.isnan(scores).any():
             raise ValueError(
                 f"{type(self).__name__} returned NaN for row {int(np.isnan(scores).argmax())}; "
@@ -296,10 +296,13 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
 def _keep(Z, y, mask):
     if mask.all():
         return Z, y
-    return Z[from_numpy(mask).to(Z.device)], None if y is None else np.asarray(y)[mask]
+    if y is not None:
+        check_consistent_length(Z, y)
+        y = np.asarray(y)[mask]
+    return Z[from_numpy(mask).to(Z.device)], y
 
 
 def _above_quantile(scores, trim):
     """Return which rows to keep when the lowest share `trim` goes and ties stay."""
-    at = math.floor(round(trim * len(scores), 9))
+    at = min(len(scores) - 1, math.floor(round(trim * len(scores), 9)))
     return scores >= np.partition(scores, at)[at]

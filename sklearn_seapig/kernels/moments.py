@@ -40,6 +40,37 @@ class Moments:
         self.count = total
         return self
 
+    def remove(self, other):
+        """Undo the merge of another state."""
+        left = self.count - other.count
+        step = (self.mean - other.mean) * (other.count / left)
+        gap = other.mean - (self.mean + step)
+        self.scatter -= other.scatter + torch.outer(gap, gap) * (left * other.count / self.count)
+        self.mean += step
+        self.count = left
+        return self
+
+    def copy(self):
+        """Return an independent copy."""
+        return Moments.from_state(self.state(), self.mean.device)
+
+    def state(self):
+        """Return the sums as plain arrays and values, which `from_state` takes back."""
+        return {
+            "count": self.count,
+            "mean": self.mean.cpu().numpy().copy(),
+            "scatter": self.scatter.cpu().numpy().copy(),
+        }
+
+    @classmethod
+    def from_state(cls, state, device="cpu"):
+        """Return a state over copies of the sums."""
+        moments = cls(0, device)
+        moments.count = state["count"]
+        moments.mean = torch.tensor(state["mean"], device=device)
+        moments.scatter = torch.tensor(state["scatter"], device=device)
+        return moments
+
     def finalize(self):
         """Return the mean (d,) and the covariance (d, d) with divisor n."""
         return self.mean, self.scatter / self.count

@@ -1,0 +1,1 @@
+"""Borders to other libraries, one file for each, which imports it."""

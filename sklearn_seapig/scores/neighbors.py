@@ -6,7 +6,13 @@ from sklearn.covariance import ledoit_wolf
 
 from .._torch import from_numpy, to_numpy
 from .._warn import warn
-from ..kernels.covariance import whitening, without_row
+from ..kernels.covariance import (
+    SLACK,
+    candidates_without_row,
+    least_without_row,
+    nearest_without_row,
+    whitening,
+)
 from ..kernels.linear import map_rows
 from ..kernels.moments import Moments
 from ..kernels.neighbors import euclidean_norm
@@ -269,66 +275,60 @@ class MahalanobisScore(NeighborsScore):
     def _reference(self, Z):
         mean, covariance = Moments(Z.shape[1], Z.device).update(Z).finalize()
         constant = Z.amax(dim=0) == Z.amin(dim=0)
+        _check_scale(covariance.diagonal(), constant)
         self.shrinkage_ = 0.0
         if len(Z) < 2 * Z.shape[1]:
-            covariance, self.shrinkage_ = _shrunk(Z)
+            covariance, self.shrinkage_ = _shrunk(Z - mean, covariance.diagonal().max().sqrt())
         matrix, n_null = whitening(covariance, constant)
         if len(Z) >= 2 * Z.shape[1]:
             _warn_singular(np.flatnonzero(to_numpy(constant)), n_null)
         self.location_, self.covariance_ = to_numpy(mean), to_numpy(covariance)
         self._whitening_ = to_numpy(matrix)
-        return to_numpy(self._whiten(Z, Z.dtype)), None
+        return to_numpy(self._queries(Z)), None
 
     def _queries(self, Z):
-        # Of the dtype of the reference rows, so that a reference row meets itself at distance 0.
-        return self._whiten(Z, from_numpy(self._index_["X"][:0]).dtype)
+        # In float64 for float32 rows too: rounded after whitening, near rows would lose digits.
+        matrix = from_numpy(self._whitening_, Z.device)
+        return map_rows(Z, matrix, from_numpy(self.location_, Z.device))
 
     def _search_unseen(self, Z, k, exclude):
-        # Without a row no distance from it shrinks by more than `least`, so enough neighbors under
-        # the covariance of all rows contain the nearest ones under that of the others.
-        n = len(self._index_["X"])
-        least = np.sqrt((n - 1) / n)
-        distances, indices = np.empty((len(Z), k)), np.empty((len(Z), k), dtype=np.int64)
-        pending, width = np.arange(len(Z)), k + 16
-        while len(pending):
-            width = min(width, n - 1)
-            rows = Z[from_numpy(pending).to(Z.device)]
-            near, index = self._search(rows, width, exclude[pending])
-            reached = near[:, -1] * least
-            near = self._without_row(self._queries(rows), near, index)
-            order = np.argsort(near, axis=1, kind="stable")[:, :k]
-            distances[pending] = np.take_along_axis(near, order, axis=1)
-            indices[pending] = np.take_along_axis(index, order, axis=1)
-            pending = pending[(distances[pending, -1] > reached) & (width < n - 1)]
-            width *= 4
-        return distances, indices
-
-    def _without_row(self, whitened, distances, index):
-        n, width = len(self._index_["X"]), distances.shape[1]
-        reference = from_numpy(self._index_["X"])
-        whitened, found = whitened.double().cpu(), torch.from_numpy(distances)
-        product = torch.empty_like(found)
-        step = max(1, CHUNK * 64 // (width * whitened.shape[1]))
-        for start in range(0, len(whitened), step):
-            rows = slice(start, start + step)
-            others = reference[torch.from_numpy(index[rows])].double()
-            product[rows] = (others @ whitened[rows].unsqueeze(2)).squeeze(2)
-        leverage = whitened.square().sum(dim=1, keepdim=True)
-        return without_row(found, product, leverage, n, 1 - self.shrinkage_).numpy()
-
-    def _whiten(self, Z, dtype):
-        matrix = from_numpy(self._whitening_, Z.device)
-        return map_rows(Z, matrix, from_numpy(self.location_, Z.device)).to(dtype)
+        # Without a row no distance from it shrinks by more than a known factor. So the nearest
+        # rows under the covariance of all rows mostly prove to contain the nearest ones here.
+        points = from_numpy(self._index_["X"], Z.device)
+        n, weight = len(points), 1 - self.shrinkage_
+        width = min(k + SLACK, n - 1)
+        near, index = self._search(Z, width, exclude)
+        row = torch.as_tensor(exclude, device=Z.device)
+        index = torch.as_tensor(index, device=Z.device).sort(dim=1).values
+        distances, indices = nearest_without_row(points, row, index, k, weight)
+        reached = torch.as_tensor(near[:, -1], device=Z.device) * least_without_row(n)
+        rest = ((distances[:, -1] > reached) & (width < n - 1)).nonzero()[:, 0]
+        if len(rest):
+            index = candidates_without_row(points, row[rest], k, weight)
+            found = nearest_without_row(points, row[rest], index, k, weight)
+            distances[rest], indices[rest] = found
+        return to_numpy(distances), to_numpy(indices)
 
 
-def _shrunk(Z):
-    n, d = Z.shape
+def _check_scale(variance, constant):
+    bad = ~torch.isfinite(variance) | ((variance < np.finfo(np.float64).tiny) & ~constant)
+    if bad.any():
+        raise ValueError(
+            f"Input X has values too large or too small for a covariance in float64 in feature "
+            f"{int(bad.nonzero()[0])}; rescale X, e.g. with StandardScaler."
+        )
+
+
+def _shrunk(centered, scale):
+    n, d = centered.shape
     warn(
         f"MahalanobisScore has n_samples={n} for n_features={d}, fewer than 2 * n_features: the "
         "covariance is shrunk (Ledoit-Wolf). Fit on more rows, or reduce the features first."
     )
-    covariance, shrinkage = ledoit_wolf(to_numpy(Z.to(torch.float64)))
-    return from_numpy(covariance).to(Z.device), float(shrinkage)
+    # The weight is a ratio of fourth powers; it is found at unit scale, where they are in range.
+    scale = scale if scale > 0 else torch.ones_like(scale)
+    covariance, shrinkage = ledoit_wolf(to_numpy(centered / scale))
+    return from_numpy(covariance).to(centered.device) * scale**2, float(shrinkage)
 
 
 def _warn_singular(constant, n_null):

@@ -19,7 +19,7 @@ SLACK = 16  # candidates beyond k: what lies between the k-th distance and the f
 GROUP = 16  # columns that share one minimum; top-k then sorts minima instead of columns
 TILE = {"cpu": (256, 4096), "other": (4096, 32768)}  # queries x rows of one matrix product
 TIE_ROWS = (64, 4096)  # rows per step of the exhaustive search: the first, the largest
-MEASURED_BYTES = 2**25  # size of one block of differences
+MEASURED_BYTES = 2**22  # size of one block of differences: it should stay in the cache
 
 
 def knn(queries, reference, k, *, center, scale=None, exclude=None, device=None):
@@ -131,9 +131,16 @@ def _candidates(queries, points, size, dtype, exclude, device):
 
 
 def _unit_roundoff(dtype):
-    if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
-        return 2.0**-8  # products may be rounded to bfloat16
+    if dtype == torch.float32 and _products_are_rounded():
+        return 2.0**-8  # to bfloat16, at worst
     return torch.finfo(dtype).eps / 2
+
+
+def _products_are_rounded():
+    try:
+        return torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:  # set for one backend only, with which torch refuses to answer
+        return True
 
 
 def _exclude(bounds, exclude, start):
@@ -225,7 +232,10 @@ def _exhaustive(queries, points, k, within, exclude):
             for block in reached.nonzero().split(max(1, MEASURED_BYTES // (8 * width))):
                 pair = (a[block[:, 0]], block[:, 1] + start)
                 measured = euclidean_norm(points[pair[1]] - queries[pair[0]].to(torch.float64))
-                _insert(distance, index, pair, measured)
+                closer = measured < distance[pair[0], -1]
+                if closer.any():
+                    pair = pair[0][closer], pair[1][closer]
+                    _insert(distance, index, pair, measured[closer])
         start, step = start + step, min(2 * step, TIE_ROWS[1])
     return distance, index
 

@@ -8,10 +8,12 @@ its confidence is at least ``threshold_``, ties included.
 import math
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
 from ._state import VersionStamp
+from ._torch import to_numpy
 from ._validation import QUANTILE
 
 
@@ -19,9 +21,9 @@ def quantile_rank(n, q):
     """Return min(n, ceil((n + 1) q)), the rank that accepts a share q of fresh exchangeable rows.
 
     The product is rounded to nine decimals first: (24 + 1) * 0.56 is 14 and not, as binary
-    fractions have it, a hair above.
+    fractions have it, a hair above. The rank is at least 1, however small q.
     """
-    return min(n, math.ceil(round((n + 1) * q, 9)))
+    return max(1, min(n, math.ceil(round((n + 1) * q, 9))))
 
 
 def quantile_bound(confidence, q):
@@ -46,6 +48,7 @@ def quantile_bound(confidence, q):
 
 def weighted_quantile_bound(confidence, weight, q):
     """Return the bound of `quantile_bound` where row i stands for ``weight[i]`` rows."""
+    confidence, weight = confidence[weight > 0], weight[weight > 0]
     order = np.argsort(-confidence, kind="stable")
     mass = np.cumsum(weight[order])
     needed = min(mass[-1], round((mass[-1] + 1) * q, 9))
@@ -170,6 +173,11 @@ class QuantileThreshold(VersionStamp, BaseEstimator):
 
 def check_confidence(confidence, name="confidence"):
     """Return confidences as a float64 vector without NaN; infinities are honest bounds."""
+    if isinstance(confidence, torch.Tensor):
+        confidence = to_numpy(confidence, name)
+    shape = np.shape(confidence)
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(f"{name} should be a 1d array, got an array of shape {shape} instead.")
     confidence = column_or_1d(confidence, dtype=np.float64, warn=True)
     if len(confidence) == 0:
         raise ValueError(f"{name} has 0 samples; give at least one calibration row.")

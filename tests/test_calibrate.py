@@ -28,7 +28,14 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC, OneClassSVM
 
-from sklearn_seapig import BaseScore, EuclideanScore, QuantileThreshold, SelectiveClassifier
+from sklearn_seapig import (
+    BaseScore,
+    EnergyScore,
+    EuclideanScore,
+    QuantileThreshold,
+    SelectiveClassifier,
+    SoftmaxScore,
+)
 from sklearn_seapig.thresholds import quantile_bound
 
 X, Y = load_iris(return_X_y=True)
@@ -649,6 +656,26 @@ def test_columns_follow_classes_in_any_order(cv):
     named = model.classes_[model.confidence_.columns_]
     guessed = model.classes_[model.confidence_.outputs_.argmax(axis=1)]
     assert np.mean(named == guessed) > 0.9
+
+
+@pytest.mark.parametrize("names", [NAMES, NAMES == "virginica"], ids=["three", "two"])
+@pytest.mark.parametrize("score", [EnergyScore, SoftmaxScore])
+def test_a_logit_score_learns_its_temperature_from_calibration_rows(score, names):
+    estimator = LinearDiscriminantAnalysis().fit(X[::2], names[::2])
+    rows, y = X[1::2], names[1::2]
+    model = SelectiveClassifier(
+        FrozenEstimator(estimator),
+        score(temperature="fit", quantile=0.8),
+        response_method="decision_function",
+    ).fit(rows, y)
+    logits = estimator.decision_function(rows)
+    logits = logits if logits.ndim == 2 else np.column_stack([np.zeros(len(y)), logits])
+    by_hand = score(temperature="fit", quantile=0.8).fit(
+        logits, np.searchsorted(estimator.classes_, y)
+    )
+    assert model.confidence_.temperature_ == by_hand.temperature_ != 1
+    assert model.threshold_ == by_hand.offset_
+    np.testing.assert_array_equal(model.score_samples(rows), by_hand.score_samples(logits))
 
 
 def test_classes_unknown_to_the_estimator_have_no_column():

@@ -304,21 +304,21 @@ def test_labels_that_are_none(y, said):
 
 
 @pytest.mark.parametrize(
-    ("params", "error", "said"),
+    ("params", "said"),
     [
-        ({"estimator": Ridge()}, ValueError, "must be a classifier, got the regressor Ridge"),
-        ({"estimator": FrozenEstimator(Ridge().fit(X, Y))}, ValueError, "must be a classifier"),
-        ({"estimator": "bayes"}, (ValueError, AttributeError), "estimator|tags"),
-        ({"confidence": "euclid"}, ValueError, "'confidence' parameter"),
-        ({"threshold": 0.5}, ValueError, "'threshold' parameter"),
-        ({"reject_cost": -0.1}, ValueError, "'reject_cost' parameter"),
-        ({"reject_cost": True}, ValueError, "'reject_cost' parameter"),
-        ({"cv": "five"}, ValueError, "'cv' parameter"),
-        ({"random_state": "seed"}, ValueError, "'random_state' parameter"),
+        ({"estimator": Ridge()}, "must be a classifier, got the regressor Ridge"),
+        ({"estimator": FrozenEstimator(Ridge().fit(X, Y))}, "must be a classifier"),
+        ({"estimator": "bayes"}, "'estimator' parameter"),
+        ({"confidence": "euclid"}, "'confidence' parameter"),
+        ({"threshold": 0.5}, "'threshold' parameter"),
+        ({"reject_cost": -0.1}, "'reject_cost' parameter"),
+        ({"reject_cost": True}, "'reject_cost' parameter"),
+        ({"cv": "five"}, "'cv' parameter"),
+        ({"random_state": "seed"}, "'random_state' parameter"),
     ],
 )
-def test_parameters_are_checked_in_fit(params, error, said):
-    with pytest.raises(error, match=said):
+def test_parameters_are_checked_in_fit(params, said):
+    with pytest.raises(ValueError, match=said):
         selective().set_params(**params).fit(X, Y)
 
 

@@ -1,5 +1,17 @@
-"""Settings that must stand before scipy is imported."""
+"""Settings that must stand before scipy is imported, and the shared data."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of public evaluation data beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared evaluation data lie beside the repository, and are not here")
+    return folder

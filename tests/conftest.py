@@ -1,9 +1,12 @@
-"""Settings that must stand before scipy is imported, and the shared data."""
+"""Settings that must stand before scipy and torch are imported, and the shared data."""
 
 import os
 from pathlib import Path
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers that each start as many threads as there are cores wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

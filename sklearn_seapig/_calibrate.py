@@ -112,9 +112,7 @@ class _Fitting:
     def _fit_estimator(self, train):
         estimator = clone(self.spec.estimator)
         if parts.is_frozen(estimator):
-            return estimator.fit(
-                None, None
-            )  # fits nothing; refuses an estimator that is not fitted
+            return estimator.fit(None, None)  # fits nothing; refuses one that is not fitted
         params = parts.metadata_rows(self.X, self.routed.estimator.fit, train)
         return estimator.fit(parts.rows(self.X, train), self.y[train], **params)
 

@@ -7,7 +7,7 @@ from ._torch import as_tensor, to_numpy
 from ._validation import check_features
 
 TASKS = {"multiclass", "binary", "multilabel"}
-BLOCK = 2**22  # logits that are converted to float64 at once
+BLOCK = 2**18  # logits that are converted to float64 at once: a few such arrays fit the cache
 
 
 def row_blocks(Z):

@@ -167,6 +167,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
             Z = self._tensor(X)
             scores = self._run(self._score_calibration, Z)
         elif scores is None:
+            self._check_calibrated()
             scores = self.calibration_scores_
         scores = check_confidence(scores, name="scores")
         self.quantile = q
@@ -177,10 +178,15 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         self.calibration_scores_ = scores
         self._bound_ = (self.quantile, quantile_bound(scores, self.quantile))
 
+    def _check_calibrated(self):
+        check_is_fitted(self)
+        message = "This %(name)s has seen no calibration rows; call set_threshold(X=...)."
+        check_is_fitted(self, "calibration_scores_", msg=message)
+
     @property
     def offset_(self):
         """The bound: minus the min(n, ceil((n + 1) quantile))-th smallest uncertainty."""
-        check_is_fitted(self)
+        self._check_calibrated()
         quantile, bound = self._bound_
         if quantile == self.quantile:
             return bound

@@ -17,6 +17,7 @@ from ._warn import warn
 from .kernels.logits import as_units, nll_slope
 
 LOWEST, HIGHEST = 0.005, 1000.0
+IGNORED = -100  # torch's default ignore_index
 
 
 def check_targets(y, n_columns, task):
@@ -39,7 +40,13 @@ def check_targets(y, n_columns, task):
     if task == "multilabel":
         return _check_indicators(y, n_columns)
     y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "O":  # integers in an object array, which scikit-learn does not recognize
+        y = np.asarray(y.tolist())
     check_classification_targets(y)
+    if y.dtype.kind in "if" and IGNORED in y:
+        raise ValueError(
+            f"y holds {IGNORED}, which torch ignores and this does not; drop these rows."
+        )
     n_classes = max(2, n_columns)
     classes = np.unique(y)
     is_column = np.isin(classes, np.arange(n_classes))
@@ -102,9 +109,11 @@ def fit_temperature(Z, y, task, members=False):
     if not math.isfinite(at_high):
         raise ValueError("y names a class whose logit is -inf in X: its likelihood is 0 there.")
     if at_high < 0:
-        return _bound(LOWEST, "every row is right, the likelihood grows without end"), classes
+        return _bound(
+            LOWEST, "every row is right, or X is tiny: the likelihood still grows"
+        ), classes
     if slope(low) >= 0:
-        return _bound(HIGHEST, "the logits are no better than guessing"), classes
+        return _bound(HIGHEST, "X is no better than guessing, or huge"), classes
     if at_high == 0:
         return _bound(LOWEST, "every row is right to the last digit"), classes
     return math.exp(-brentq(slope, low, high, xtol=1e-12, rtol=1e-12)), classes

@@ -3,22 +3,10 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    MetaEstimatorMixin,
-    _fit_context,
-    clone,
-    is_regressor,
-)
-from sklearn.utils import Bunch, get_tags, indexable
+from sklearn.base import ClassifierMixin, _fit_context, clone, is_regressor
+from sklearn.utils import get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    _raise_for_params,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import _raise_for_params, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -31,7 +19,8 @@ from sklearn.utils.validation import (
 from . import _composition as parts
 from ._calibrate import calibrate
 from ._reject_label import resolve_reject_label, with_rejections
-from ._state import VersionStamp, blank_twin, snapshot
+from ._selective_model import SelectiveModel
+from ._state import blank_twin, snapshot
 from ._validation import Range
 from .thresholds import QuantileThreshold
 
@@ -43,7 +32,7 @@ def _estimator_has(method):
     return has
 
 
-class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     """A classifier that abstains where its confidence is below a learned threshold.
 
     A model, a confidence score and a threshold, composed. The threshold is learned on rows that
@@ -251,64 +240,6 @@ class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, Bas
             accepted = calibration.scores >= self.rule_.threshold_
         self.coverage_ = float(np.mean(accepted))
 
-    @property
-    def threshold_(self):
-        """The bound on ``score_samples``: of the rule, else the ``offset_`` of the confidence."""
-        check_is_fitted(self)
-        if self.rule_ is not None:
-            return self.rule_.threshold_
-        return np.asarray(parts.last_step(self.confidence_).offset_).item()
-
-    def score_samples(self, X):
-        """Return the confidence of each row; higher is more normal.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Rows to score.
-
-        Returns
-        -------
-        scores : float64 ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        return snapshot(self)._score(X)[0]
-
-    def select(self, X):
-        """Return predictions, confidences and decisions of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Rows to judge.
-
-        Returns
-        -------
-        selection : Bunch
-            ``predictions`` of the estimator for all rows, rejected ones included; ``score``,
-            float64; ``selected``, bool. All of shape (n_samples,).
-        """
-        check_is_fitted(self)
-        state = snapshot(self)
-        predictions = np.asarray(state.estimator_.predict(X))
-        score, selected = state._decide(X)
-        return Bunch(predictions=predictions, score=score, selected=selected)
-
-    def _score(self, X):
-        """Return the confidences, and what they were computed from."""
-        if self.confidence_ is None:
-            return parts.softmax_response(self.estimator_, X), X
-        Z = X
-        if self.response_method is not None:
-            Z = parts.response(self.estimator_, X, self.response_method)
-        return parts.scores_of(self.confidence_, Z), Z
-
-    def _decide(self, X):
-        scores, Z = self._score(X)
-        if self.rule_ is None:
-            return scores, parts.decisions_of(self.confidence_, Z, scores)
-        return scores, scores >= self.rule_.threshold_
-
     def predict(self, X):
         """Return the predicted class of each accepted row and ``reject_label_`` for the others.
 
@@ -378,32 +309,9 @@ class SelectiveClassifier(VersionStamp, MetaEstimatorMixin, ClassifierMixin, Bas
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
-    def get_metadata_routing(self):
-        """Return how metadata are routed to the parts.
-
-        Returns
-        -------
-        routing : MetadataRouter
-        """
-        fit = MethodMapping().add(caller="fit", callee="fit")
-        # score takes sample_weight itself, so this router is a consumer as well.
-        router = MetadataRouter(owner=self).add_self_request(self)
-        router.add(estimator=self.estimator, method_mapping=fit)
-        if self.confidence is not None:
-            router.add(confidence=self.confidence, method_mapping=fit)
-        if self.cv is not None:
-            split = MethodMapping().add(caller="fit", callee="split")
-            router.add(splitter=self.cv, method_mapping=split)
-        return router
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         model = get_tags(self.estimator)
         if model.classifier_tags is not None:
             tags.classifier_tags = model.classifier_tags
-        seen = [model.input_tags]
-        if self.confidence is not None and self.response_method is None:
-            seen.append(get_tags(self.confidence).input_tags)
-        for name in ("sparse", "allow_nan", "string", "categorical"):
-            setattr(tags.input_tags, name, all(getattr(part, name) for part in seen))
         return tags

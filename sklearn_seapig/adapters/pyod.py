@@ -101,7 +101,8 @@ class PyODScore(BaseScore):
 
     def _fit(self, Z, y):
         X = _rows(Z)
-        self.detector_ = KNN() if self.detector is None else _unfitted_copy(self.detector)
+        with _training():  # a constructor may build a network
+            self.detector_ = KNN() if self.detector is None else _unfitted_copy(self.detector)
         try:
             with _training():
                 self.detector_.fit(X)
@@ -144,9 +145,12 @@ class PyODScore(BaseScore):
             return "alone"
         try:
             alone = self._one_by_one(X)
-        except ValueError:  # it looks for neighbors in the batch, where there are none
+        except (ValueError, IndexError):  # it looks for neighbors in the batch; there are none
             return "beside the fit rows"
-        equal = np.allclose(self._outlyingness(X), alone, rtol=1e-5, atol=1e-8)
+        if not np.isfinite(alone).all():
+            return "beside the fit rows"
+        together = self._outlyingness(X)
+        equal = np.allclose(together, alone, rtol=1e-5, atol=1e-8 * np.abs(alone).max())
         return "together" if equal else "alone"
 
     def _check_finite(self, outlyingness, of_what):

@@ -129,7 +129,7 @@ class BaseLogitScore(BaseScore):
         return check_logits(self, X, task=self.task, members=members, reset=reset, name=name)
 
     def _fit(self, Z, y):
-        if self.task == "multiclass" and _are_probabilities(Z):
+        if self.task != "multilabel" and _are_probabilities(Z, bool(self.members)):
             warn(
                 "Input X looks like probabilities: every row lies in [0, 1] and sums to 1. "
                 f"{type(self).__name__} takes logits; pass those, or np.log of the probabilities."
@@ -148,8 +148,9 @@ class BaseLogitScore(BaseScore):
         return torch.cat(blocks)
 
 
-def _are_probabilities(Z):
-    if Z.ndim != 2 or Z.amin() < 0 or Z.amax() > 1:
+def _are_probabilities(Z, members):
+    single = Z.shape[1] == 1 or (members and Z.ndim == 2)
+    if single or Z.amin() < 0 or Z.amax() > 1:
         return False
     # Probabilities of half precision sum to 1 within its rounding.
     return bool(((Z.sum(dim=1) - 1).abs() < 1e-2).all())

@@ -5,9 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from .._state import blank_twin
 from .._torch import exact_arithmetic, from_numpy, to_numpy
@@ -72,7 +70,7 @@ class PCAScore(BaseScore):
     offset_ : float
         The bound on the confidence; follows `quantile`.
     support_ : ndarray of shape (n_samples,)
-        Which rows given to `fit` were kept.
+        Which rows given to `fit` were kept; `partial_fit` does not set it.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -87,8 +85,8 @@ class PCAScore(BaseScore):
     Statistics are gathered in float64 around the mean, block by block, whatever the dtype of X.
 
     A row is always explained better by components that were fitted on it. Without ``X_cal`` the
-    bound is therefore learned from confidences that are cross-fitted in five folds of every fifth
-    row each; the number of components is that of all rows.
+    bound is therefore learned from confidences that are cross-fitted in five folds, always the same
+    for a number of rows; the number of components is that of all rows.
 
     A row of zeros has no direction: with ``normalize=True``, `fit` leaves it out with a warning,
     and as a query it gets -2, the lowest confidence there is.
@@ -149,7 +147,8 @@ class PCAScore(BaseScore):
 
         The sums that this needs are kept, in float64 and of the size of the covariance; `fit` keeps
         none, so after it this method begins anew, with a warning. Rows are not kept: give
-        calibration rows here or to `set_threshold` before the score has to decide.
+        calibration rows here or to `set_threshold` before the score has to decide. The first batch
+        needs two rows, and more than an integer `n_components` plus 1.
 
         Parameters
         ----------
@@ -192,28 +191,25 @@ class PCAScore(BaseScore):
         self.__dict__ = twin.__dict__
         return self
 
-    @property
-    def offset_(self):
-        """The bound: minus the min(n, ceil((n + 1) quantile))-th smallest uncertainty."""
-        check_is_fitted(self)
-        if not hasattr(self, "calibration_scores_"):
-            raise NotFittedError(
-                "PCAScore has no bound after partial_fit without X_cal; call set_threshold(X=...)."
-            )
-        return super().offset_
-
     def _add(self, Z):
         if hasattr(self, "_moments_"):
             moments = Moments.from_state(self._moments_, Z.device)
         else:
             self._draw(Z.shape[1])
             moments = None
-        Z = Z[from_numpy(self._usable(Z)).to(Z.device)]
+        usable = self._usable(Z)
+        if not usable.all():
+            Z = Z[from_numpy(usable).to(Z.device)]
         moments = self._moments(Z, moments)
         self._moments_ = moments.state()
         self._learn(moments)
 
     def _fit(self, Z, y):
+        if len(Z) < self._min_samples:
+            raise ValueError(
+                f"PCAScore needs {self._min_samples} rows to learn from, but n_samples={len(Z)} is "
+                "left of X; give more rows."
+            )
         self._draw(Z.shape[1])
         self._learn(self._moments(Z))
 
@@ -227,8 +223,10 @@ class PCAScore(BaseScore):
         total = self._moments(Z)
         scores = torch.empty(len(Z), dtype=torch.float64, device=Z.device)
         n_folds = min(N_FOLDS, len(Z))
+        # Drawn, since rows may come in turns: every fifth row could be all there is of a class.
+        folds = np.random.RandomState(0).permutation(len(Z)) % n_folds
         for fold in range(n_folds):
-            rows = slice(fold, None, n_folds)
+            rows = from_numpy(np.flatnonzero(folds == fold)).to(Z.device)
             part = self._moments(Z[rows])
             others = total.copy().remove(part)
             mean, covariance = others.finalize()
@@ -241,13 +239,13 @@ class PCAScore(BaseScore):
         error = [reconstruction_error(block, mean, axes) for block in self._features(Z)]
         scores = -torch.cat(error)
         if self.normalize:
-            scores[euclidean_norm(Z.to(torch.float64)) == 0] = -2.0
+            scores[_zero_rows(Z)] = -2.0
         return scores
 
     def _usable(self, Z):
         if not self.normalize:
             return super()._usable(Z)
-        zero = to_numpy(euclidean_norm(Z.to(torch.float64)) == 0)
+        zero = to_numpy(_zero_rows(Z))
         if zero.all():
             raise ValueError("Input X has zero norm in every row; normalize=True needs directions.")
         if zero.any():
@@ -294,6 +292,8 @@ class PCAScore(BaseScore):
 
     def _learn(self, moments):
         mean, covariance = moments.finalize()
+        if not torch.isfinite(covariance.trace()):
+            raise ValueError("Input X is too large for a covariance in float64; rescale X.")
         values, axes = principal_axes(covariance)
         kept = self._choose(values, effective_rank(values, moments.count))
         self.mean_ = to_numpy(mean)
@@ -314,3 +314,7 @@ class PCAScore(BaseScore):
         share = torch.cumsum(values, dim=0) / values.sum()
         enough = int((share < self.n_components).sum()) + 1
         return max(0, min(enough, rank - 1))
+
+
+def _zero_rows(Z):
+    return (Z == 0).all(dim=1)

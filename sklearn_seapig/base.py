@@ -169,13 +169,14 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         elif scores is None:
             self._check_calibrated()
             scores = self.calibration_scores_
-        scores = check_confidence(scores, name="scores")
-        self.quantile = q
-        self._calibrate(scores)
+        twin = snapshot(self)
+        twin.__dict__ = {**vars(self), "quantile": q}
+        twin._calibrate(check_confidence(scores, name="scores"))
+        self.__dict__ = twin.__dict__
         return self
 
     def _calibrate(self, scores):
-        self.calibration_scores_ = scores
+        self.calibration_scores_ = scores.copy()  # may be the user's own, or a column of X
         self._bound_ = (self.quantile, quantile_bound(scores, self.quantile))
 
     def _check_calibrated(self):

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context, clone, is_regressor
 from sklearn.utils import get_tags, indexable
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods, RealNotInt, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
@@ -143,7 +143,7 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         "threshold": [HasMethods("fit"), None],
         "response_method": [StrOptions({"predict_proba", "decision_function", "transform"}), None],
         "calibration_size": [
-            Range(Real, 0, 1, closed="neither"),
+            Range(RealNotInt, 0, 1, closed="neither"),
             Range(Integral, 1, None, closed="left"),
         ],
         "cv": ["cv_object"],

@@ -1,0 +1,64 @@
+"""scikit-learn's own checks, those that it does not run by itself included."""
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_inplace_ensure_writeable,
+    check_param_validation,
+    parametrize_with_checks,
+)
+
+from sklearn_seapig import (
+    CosineScore,
+    EuclideanScore,
+    MahalanobisScore,
+    QuantileThreshold,
+    RandomScore,
+    SelectiveClassifier,
+)
+
+SCORES = [EuclideanScore(), CosineScore(), MahalanobisScore(), RandomScore()]
+NEVER_ABSTAINS = SelectiveClassifier(LogisticRegression(), EuclideanScore(), reject_label=None)
+ABSTAINS = SelectiveClassifier(LogisticRegression(), EuclideanScore())
+
+# Where it abstains, predict returns a label that is no class: that is its purpose.
+EXPECTED_TO_FAIL = {
+    "check_classifiers_train": "compares predictions with the classes and their accuracy",
+    "check_classifiers_classes": "compares predictions with classes_",
+}
+
+
+def _expected_to_fail(estimator):
+    abstains = getattr(estimator, "reject_label", None) is not None
+    return EXPECTED_TO_FAIL if abstains else {}
+
+
+@parametrize_with_checks(
+    [*SCORES, NEVER_ABSTAINS, ABSTAINS],
+    expected_failed_checks=_expected_to_fail,
+    xfail_strict=True,
+)
+def test_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [*SCORES, NEVER_ABSTAINS, ABSTAINS], ids=repr)
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_dataframe_column_names_consistency,
+        check_param_validation,
+        check_inplace_ensure_writeable,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_checks_that_are_not_yielded(estimator, check):
+    check(type(estimator).__name__, estimator)
+
+
+def test_parameters_of_the_rule_are_validated():
+    # The other checks pass 2-D input, which no rule takes.
+    rule = QuantileThreshold(q="a")
+    with pytest.raises(ValueError, match="The 'q' parameter of QuantileThreshold must be"):
+        rule.fit([1.0])

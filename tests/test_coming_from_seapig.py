@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from pyod.models.knn import KNN
 from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch.utils.data import DataLoader, TensorDataset
 
-from sklearn_seapig import EuclideanScore, TorchEmbedder
+from sklearn_seapig import EnergyScore, EntropyScore, EuclideanScore, PyODScore, TorchEmbedder
 
 
 @pytest.fixture
@@ -88,6 +89,28 @@ def test_knn_search(sets):
     found, indices = EuclideanScore(k=3).fit(X).kneighbors(Q)
     np.testing.assert_allclose(found, np.sqrt(((Q[:, None] - X[indices]) ** 2).sum(axis=2)))
     np.testing.assert_allclose(found.mean(axis=1), distances(X, Q, 3))
+
+
+def test_labels_fit_a_temperature_on_request_only():
+    logits = np.tile([4.0, 0.0, 0.0], (100, 1))
+    labels = np.repeat([0, 1], [75, 25])
+    assert EnergyScore().fit(logits, labels).temperature_ == 1.0
+    fitted = EnergyScore(temperature="fit").fit(logits, labels)
+    assert fitted.temperature_ == pytest.approx(2.232443, abs=1e-5)
+
+
+def test_members_of_an_ensemble(sets):
+    X = sets[0]
+    score = EntropyScore("binary", members=True).fit(X)
+    p = 1 / (1 + np.exp(-X))
+    entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+    np.testing.assert_allclose(-score.score_samples(X), entropy.mean(axis=1), rtol=1e-12)
+
+
+def test_pyod_detectors_change_their_sign(sets):
+    X, _, Q = sets
+    ours = PyODScore(KNN(n_neighbors=3)).fit(X).score_samples(Q)
+    np.testing.assert_array_equal(-ours, KNN(n_neighbors=3).fit(X).decision_function(Q))
 
 
 def test_outlier_filter_drops_the_farthest_rows(sets):

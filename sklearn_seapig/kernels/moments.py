@@ -20,25 +20,27 @@ class Moments:
     def update(self, rows):
         """Take in rows of shape (n, d), block by block."""
         for block in rows.split(BLOCK_ROWS):
-            part = Moments(0, block.device)
             block = block.to(torch.float64)
-            part.count = len(block)
-            part.mean = block.mean(dim=0)
-            centered = block - part.mean
-            part.scatter = centered.T @ centered
-            self.merge(part)
+            mean = block.mean(dim=0)
+            centered = block - mean
+            self.scatter.addmm_(centered.T, centered)
+            self._move_mean(mean, len(block))
         return self
 
     def merge(self, other):
         """Take in the rows of another state."""
-        if other.count == 0:
-            return self
-        total = self.count + other.count
-        step = other.mean - self.mean
-        self.scatter += other.scatter + torch.outer(step, step) * (self.count * other.count / total)
-        self.mean += step * (other.count / total)
-        self.count = total
+        if other.count:
+            self.scatter += other.scatter
+            self._move_mean(other.mean, other.count)
         return self
+
+    def _move_mean(self, mean, count):
+        """Count rows whose own scatter is taken in already, and add that between the two means."""
+        total = self.count + count
+        step = mean - self.mean
+        self.scatter.addr_(step, step, alpha=self.count * count / total)
+        self.mean += step * (count / total)
+        self.count = total
 
     def remove(self, other):
         """Undo the merge of another state."""

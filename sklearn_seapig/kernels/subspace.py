@@ -4,8 +4,6 @@ import math
 
 import torch
 
-from .linear import map_rows
-
 BLOCK_ROWS = 4096
 
 
@@ -42,6 +40,5 @@ def random_fourier_features(rows, frequencies, phases):
 
     With frequencies of variance 2 gamma, ``phi(x) . phi(y)`` is exp(-gamma ||x - y||^2) on average.
     """
-    origin = torch.zeros(rows.shape[1], dtype=frequencies.dtype, device=rows.device)
-    projected = map_rows(rows, frequencies, origin)
-    return torch.cos(projected + phases) * math.sqrt(2 / len(phases))
+    projected = torch.addmm(phases, rows, frequencies)
+    return projected.cos_().mul_(math.sqrt(2 / len(phases)))

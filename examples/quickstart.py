@@ -15,11 +15,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from skorch import NeuralNetClassifier
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
+from skorch import NeuralNetClassifier
 
 from sklearn_seapig import CosineScore, QuantileThreshold, SelectiveClassifier, TorchEmbedder
 

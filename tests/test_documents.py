@@ -13,7 +13,7 @@ BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def run(document):
-    """Yield (code, printed, said) for each python block; `said` is None where nothing is claimed."""
+    """Yield (code, printed, said) for each python block; `said` is None where none is claimed."""
     blocks = BLOCK.findall(document.read_text())
     namespace = {}
     for (kind, code), (next_kind, said) in zip(blocks, [*blocks[1:], ("", "")], strict=True):

@@ -663,3 +663,17 @@ def test_a_hook_that_returns_nan_is_refused():
 
     with pytest.raises(ValueError, match="Broken returned NaN for row"):
         Broken().fit(X - 5)
+
+
+def test_hooks_run_in_full_precision_and_without_a_graph():
+    # SP-LG-21
+    class Product(BaseScore):
+        def _score(self, Z):
+            assert not torch.is_grad_enabled()
+            return -(Z @ torch.ones(5, 1))[:, 0]
+
+    data = X.astype(np.float32)
+    expected = Product().fit(data).score_samples(data)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = Product().fit(data).score_samples(data)
+    np.testing.assert_array_equal(found, expected)

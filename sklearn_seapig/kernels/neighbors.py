@@ -15,7 +15,7 @@ import math
 
 import torch
 
-SLACK = 16  # candidates beyond k: what lies between the k-th distance and the first bound left out
+SLACK = 16  # candidates beyond k: the excluded row, and room up to the first bound left out
 GROUP = 16  # columns that share one minimum; top-k then sorts minima instead of columns
 TILE = {"cpu": (256, 4096), "other": (4096, 32768)}  # queries x rows of one matrix product
 TIE_ROWS = (64, 4096)  # rows per step of the exhaustive search: the first, the largest
@@ -54,7 +54,7 @@ def knn(queries, reference, k, *, center, scale=None, exclude=None, device=None)
     indices = torch.full((len(queries), k), -1, dtype=torch.int64, device=queries.device)
     for dtype, where in [(torch.float32, device), (torch.float64, None)]:
         q, skip = queries[pending], None if exclude is None else exclude[pending]
-        candidates, left_out = _candidates(q, points, k + max(SLACK, k // 4), dtype, skip, where)
+        candidates, left_out = _candidates(q, points, k + max(SLACK, k // 4), dtype, where)
         near, index = _nearest(q, points, candidates, k, skip)
         distances[pending], indices[pending] = near, index
         # The factor covers the rounding of the measured distances themselves.
@@ -89,7 +89,7 @@ class _Points:
         return (self.reference[block] - self.center).to(dtype)
 
 
-def _candidates(queries, points, size, dtype, exclude, device):
+def _candidates(queries, points, size, dtype, device):
     """Return the `size` rows of smallest lower bound, and the squared distance all others exceed.
 
     For centred a and b the product form ||b||^2 - 2 a.b misses ||a - b||^2 - ||a||^2 by at most
@@ -115,8 +115,6 @@ def _candidates(queries, points, size, dtype, exclude, device):
         for i, a in enumerate(centered.split(query_step)):
             bounds = buffer[: len(a) * len(rows)].view(len(a), len(rows))
             torch.addmm(bias, a, rows.T, alpha=-2, out=bounds)
-            if exclude is not None:
-                _exclude(bounds, exclude[i * query_step : i * query_step + len(a)], start)
             value, index = _smallest(bounds, size)
             best[i] = _merge(best[i], (value, index + start), size)
     value = torch.cat([v for v, _ in best]).to(norm)
@@ -141,11 +139,6 @@ def _products_are_rounded():
         return torch.get_float32_matmul_precision() != "highest"
     except RuntimeError:  # set for one backend only, with which torch refuses to answer
         return True
-
-
-def _exclude(bounds, exclude, start):
-    row = ((exclude >= start) & (exclude < start + bounds.shape[1])).nonzero()[:, 0]
-    bounds[row.to(bounds.device), (exclude[row] - start).to(bounds.device)] = math.inf
 
 
 def _smallest(values, size):

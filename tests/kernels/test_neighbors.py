@@ -113,9 +113,9 @@ def stages(monkeypatch):
     seen = []
     candidates, exhaustive = kernel._candidates, kernel._exhaustive
 
-    def spy_candidates(queries, points, size, dtype, exclude, device):
+    def spy_candidates(queries, points, size, dtype, device):
         seen.append(str(dtype).removeprefix("torch."))
-        return candidates(queries, points, size, dtype, exclude, device)
+        return candidates(queries, points, size, dtype, device)
 
     def spy_exhaustive(*args):
         seen.append("exhaustive")

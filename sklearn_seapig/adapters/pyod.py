@@ -133,8 +133,10 @@ class PyODScore(BaseScore):
         return -outlyingness
 
     def _outlyingness(self, X):
+        # A copy, as some detectors write into themselves here: threads would mix their rows.
+        detector = copy.copy(self.detector_)
         with _training():
-            scores = self.detector_.decision_function(X)
+            scores = detector.decision_function(X)
         return np.asarray(scores, dtype=np.float64).reshape(len(X))
 
     def _one_by_one(self, X):

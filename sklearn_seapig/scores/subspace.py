@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import RealNotInt
 
 from .._state import blank_twin
 from .._torch import exact_arithmetic, from_numpy, to_numpy
@@ -113,7 +114,7 @@ class PCAScore(BaseScore):
         **BaseScore._parameter_constraints,
         "n_components": [
             Range(Integral, 1, None, closed="left"),
-            Range(Real, 0, 1, closed="neither"),
+            Range(RealNotInt, 0, 1, closed="neither"),
         ],
         "gamma": [Range(Real, 0, None, closed="neither"), None],
         "n_features": [Range(Integral, 1, None, closed="left"), None],

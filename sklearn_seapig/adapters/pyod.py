@@ -9,6 +9,7 @@ from sklearn.base import clone
 
 from .._optional import extra
 from .._torch import to_numpy
+from .._warn import warn
 from ..base import BaseScore
 
 with extra("pyod", "PyODScore"):
@@ -69,7 +70,8 @@ class PyODScore(BaseScore):
     batch. Such a detector scores one row at a time (COPOD, ECOD), or one row beside all the fit
     rows where it needs neighbors in its batch (SOD), which are then kept. Both are slow.
 
-    Scores that are not finite are refused, with the name of the detector.
+    Scores that are not finite, or that change from call to call, are refused with the name of the
+    detector. A row that occurs more often than the detector has neighbors gets a warning.
 
     Load pickles of detectors from people you trust only.
 
@@ -114,6 +116,7 @@ class PyODScore(BaseScore):
                 "detector."
             ) from error
         self._check_finite(self.detector_.decision_scores_, "training rows")
+        self._warn_duplicates(X)
         self.scoring_ = self._choose_scoring(X[:PROBES])
         self._context_ = X if self.scoring_ == "beside the fit rows" else None
 
@@ -151,9 +154,26 @@ class PyODScore(BaseScore):
             return "beside the fit rows"
         if not np.isfinite(alone).all():
             return "beside the fit rows"
-        together = self._outlyingness(X)
-        equal = np.allclose(together, alone, rtol=1e-5, atol=1e-8 * np.abs(alone).max())
-        return "together" if equal else "alone"
+        together, again = self._outlyingness(X), self._outlyingness(X)
+        if not _agree(together, again):
+            raise ValueError(
+                f"{self._name()} scores the same rows differently in each call, so no bound on its "
+                "scores means anything; take another detector."
+            )
+        return "together" if _agree(together, alone) else "alone"
+
+    def _warn_duplicates(self, X):
+        """Warn where a row occurs more often than it has neighbors: its density is infinite."""
+        n_neighbors = getattr(self.detector_, "n_neighbors", None)
+        if n_neighbors is None:
+            return
+        most = int(np.unique(X, axis=0, return_counts=True)[1].max())
+        if most > n_neighbors:
+            warn(
+                f"X holds a row with {most} duplicates, more than n_neighbors={n_neighbors} of "
+                f"{self._name()}: distances of 0 dominate its scores. Drop duplicate rows or raise "
+                "n_neighbors."
+            )
 
     def _check_finite(self, outlyingness, of_what):
         bad = int((~np.isfinite(outlyingness)).sum())
@@ -173,6 +193,10 @@ def _training():
     # A score runs without autograd, which deep detectors need.
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+def _agree(a, b):
+    return np.allclose(a, b, rtol=1e-5, atol=1e-8 * np.abs(b).max())
 
 
 def _rows(Z):

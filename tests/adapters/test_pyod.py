@@ -9,10 +9,10 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+from pyod.models.knn import KNN
+from pyod.models.lof import LOF
 from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
-
-pytest.importorskip("pyod", reason="PyOD is an optional extra")
 
 from sklearn_seapig import PyODScore
 
@@ -381,3 +381,19 @@ def test_without_pyod_the_error_names_the_extra():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "PyODScore needs pyod" in run.stdout, run.stderr
     assert "pip install 'sklearn-seapig[pyod]'" in run.stdout
+
+
+def test_more_duplicates_than_neighbors_warn():
+    # PY-11
+    X = np.r_[np.zeros((40, 3)), np.random.default_rng(0).normal(size=(60, 3))]
+    with pytest.warns(UserWarning, match="40 duplicates, more than n_neighbors=10"):
+        PyODScore(LOF(n_neighbors=10)).fit(X)
+
+
+def test_scores_that_change_from_call_to_call_are_refused():
+    class Moody(KNN):
+        def decision_function(self, X):
+            return np.random.default_rng().normal(size=len(X))
+
+    with pytest.raises(ValueError, match="the detector Moody scores the same rows differently"):
+        PyODScore(Moody()).fit(np.random.default_rng(0).normal(size=(50, 3)))

@@ -28,7 +28,7 @@ from ._batches import (
 from ._extraction import extract, takes_integers
 from ._progress import progress_bar
 from ._rows import RowSink
-from ._state import VersionStamp
+from ._state import VersionStamp, blank_twin
 from ._validation import Range, check_features
 
 
@@ -179,10 +179,12 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         -------
         self : TorchEmbedder
         """
-        source = self._source(X, reset=True)
+        twin = self._blank_twin()
+        source = twin._source(X, reset=True)
         with RowSink(None) as sink:
-            self._extract(itertools.islice(source.batches(), 1), source, sink)
-            self._n_features_out = sink.result().shape[1]
+            twin._extract(itertools.islice(source.batches(), 1), source, sink)
+            twin._n_features_out = sink.result().shape[1]
+        self.__dict__ = twin.__dict__
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -201,8 +203,10 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         -------
         embeddings : ndarray of shape (n_samples, n_features_out)
         """
-        embeddings = self._embed_all(X, reset=True)
-        self._n_features_out = embeddings.shape[1]
+        twin = self._blank_twin()
+        embeddings = twin._embed_all(X, reset=True)
+        twin._n_features_out = embeddings.shape[1]
+        self.__dict__ = twin.__dict__
         return embeddings
 
     def transform(self, X):
@@ -241,6 +245,12 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         tags.transformer_tags.preserves_dtype = []
         return tags
 
+    def _blank_twin(self):
+        twin = blank_twin(self)
+        # scikit-learn chose a name without the underscore at the end that marks fitted state.
+        vars(twin).pop("_n_features_out", None)
+        return twin
+
     def _embed_all(self, X, reset):
         if isinstance(X, DataLoader):
             check_row_order(X)
@@ -268,9 +278,6 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         )
 
     def _source(self, X, reset):
-        if reset:
-            for name in ("n_features_in_", "feature_names_in_", "_n_features_out"):
-                vars(self).pop(name, None)
         if isinstance(X, DataLoader):
             return source_from_loader(X, self.input_key)
         if isinstance(X, Dataset):

@@ -1045,3 +1045,31 @@ def test_no_file_is_unpickled(net, X, tmp_path, monkeypatch):  # SP-PS-12
 def test_batching_changes_no_more_than_rounding(net, X):
     one = TorchEmbedder(net, batch_size=1).transform(X)
     assert_close(TorchEmbedder(net, batch_size=1000).transform(X), one)
+
+
+@pytest.mark.parametrize("refit", ["fit", "fit_transform"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_refit_leaves_the_fitted_embedder_as_it_was(X, refit, error):
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    linear = nn.Linear(4, 2)
+    embedder = TorchEmbedder(linear, method="forward").fit(frame)
+    expected, state = embedder.transform(frame), dict(vars(embedder))
+
+    def fail(*_):
+        raise error
+
+    with pytest.raises(RuntimeError):
+        getattr(embedder, refit)(frame.iloc[:, :3])  # the module refuses the width
+    handle = linear.register_forward_pre_hook(fail)
+    with pytest.raises(error):
+        getattr(embedder, refit)(X)
+    handle.remove()
+    assert vars(embedder) == state
+    np.testing.assert_array_equal(embedder.transform(frame), expected)
+
+
+def test_a_refit_on_images_forgets_the_columns(X):
+    embedder = TorchEmbedder(nn.Flatten(), method="forward").fit(X)
+    embedder.fit(X.reshape(23, 2, 1, 2)[:, :1])
+    assert not hasattr(embedder, "n_features_in_")
+    assert len(embedder.get_feature_names_out()) == 2

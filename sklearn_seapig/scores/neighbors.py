@@ -232,6 +232,7 @@ class MahalanobisScore(NeighborsScore):
     See Also
     --------
     EuclideanScore : The same without the covariance.
+    GaussianScore : Distance to the nearest class mean, which the literature calls Mahalanobis.
 
     Notes
     -----

@@ -131,8 +131,12 @@ class _Fitting:
             errors=parts.errors(predictions, self.y[rows]).astype(np.float64),
         )
 
-    def _confidence_params(self, rows):
-        return parts.metadata_rows(self.X, self.routed.confidence.fit, rows)
+    def _confidence_params(self, estimator, rows):
+        params = parts.metadata_rows(self.X, self.routed.confidence.fit, rows)
+        method = self.spec.response_method
+        if method is not None and params.get("X_cal") is not None:
+            params["X_cal"] = parts.response(estimator, params["X_cal"], method)
+        return params
 
     def _fit_confidence(self, estimator, train, calibration):
         if self.spec.confidence is None:
@@ -145,7 +149,7 @@ class _Fitting:
             self._inputs(estimator, train),
             self.y[train],
             calibration.inputs,
-            self._confidence_params(train),
+            self._confidence_params(estimator, train),
         )
 
     def _fit_on_calibration(self, estimator, calibration):
@@ -157,7 +161,7 @@ class _Fitting:
                 f"y has the classes {unknown.tolist()[:10]}, which the estimator does not know; "
                 f"{type(parts.last_step(self.spec.confidence)).__name__} cannot be fitted on them."
             )
-        params = self._confidence_params(calibration.rows)
+        params = self._confidence_params(estimator, calibration.rows)
         order = np.argsort(classes)  # a frozen estimator may have its own order of columns
         column = order[np.searchsorted(classes, y, sorter=order)]
         return clone(self.spec.confidence).fit(calibration.inputs, column, **params)
@@ -166,9 +170,12 @@ class _Fitting:
         """Fit the confidence on all rows, bounded by the pooled scores where it can be."""
         if self.spec.confidence is None:
             return None
-        params = self._confidence_params(rows)
-        confidence = clone(self.spec.confidence)
-        confidence.fit(self._inputs(estimator, rows), self.y[rows], **params)
+        params = self._confidence_params(estimator, rows)
+        inputs = self._inputs(estimator, rows)
+        # One row bounds it for now, which spares scores a leave-one-out pass over all rows.
+        confidence = parts.fit_confidence(
+            clone(self.spec.confidence), inputs, self.y[rows], parts.rows(inputs, [0]), params
+        )
         if parts.takes_bound(confidence, params):
             last = parts.last_step(confidence).set_threshold(scores=pooled.scores)
             if not self.by_rule:  # the folds were judged by bounds of their own

@@ -7,6 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params, _num_samples, has_fit_parameter
 
+from ._state import fresh_calibration_rows
 from ._warn import warn
 
 
@@ -150,15 +151,16 @@ def fit_confidence(confidence, Z, y, Z_calibration, params):
     last = last_step(confidence)
     bounded = takes_bound(confidence, params)
     told_in_fit = bounded and has_fit_parameter(last, "X_cal")
-    if told_in_fit and confidence is last:
-        confidence.fit(Z, y, X_cal=Z_calibration, **params)
-    elif told_in_fit and not params and _fits_step_by_step(confidence):
-        head = confidence[:-1]
-        last.fit(head.fit_transform(Z, y), y, X_cal=head.transform(Z_calibration))
-    else:
-        confidence.fit(Z, y, **params)
-        if bounded:
-            last.set_threshold(X=_before_last(confidence, Z_calibration))
+    with fresh_calibration_rows():
+        if told_in_fit and confidence is last:
+            confidence.fit(Z, y, X_cal=Z_calibration, **params)
+        elif told_in_fit and not params and _fits_step_by_step(confidence):
+            head = confidence[:-1]
+            last.fit(head.fit_transform(Z, y), y, X_cal=head.transform(Z_calibration))
+        else:
+            confidence.fit(Z, y, **params)
+            if bounded:
+                last.set_threshold(X=_before_last(confidence, Z_calibration))
     return confidence
 
 

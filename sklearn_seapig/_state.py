@@ -1,5 +1,8 @@
 """Fitted state: how it is replaced, viewed and stamped."""
 
+import contextlib
+import contextvars
+
 from . import __version__
 from ._warn import warn
 
@@ -19,6 +22,28 @@ class VersionStamp:
                 f"{__version__}; results may differ, refit it or install {written}."
             )
         super().__setstate__(state)
+
+
+_fresh = contextvars.ContextVar("fresh_calibration_rows", default=False)
+
+
+@contextlib.contextmanager
+def fresh_calibration_rows():
+    """Tell scores, in this thread, that calibration rows were held out from their fit rows.
+
+    A score that is only given rows takes one that equals a fit row for that row. Held-out rows may
+    equal fit rows as queries may, and must then be scored as queries are.
+    """
+    token = _fresh.set(True)
+    try:
+        yield
+    finally:
+        _fresh.reset(token)
+
+
+def calibration_rows_are_fresh():
+    """Return whether calibration rows are known not to be fit rows."""
+    return _fresh.get()
 
 
 def blank_twin(estimator):

@@ -8,6 +8,7 @@ import torch
 from scipy.sparse import issparse
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import validate_data
+from torch.utils.data import DataLoader, Dataset
 
 from ._torch import to_numpy
 
@@ -70,6 +71,11 @@ def _as_array_like(X, name, max_dim):
         X = to_numpy(X, name)
     if issparse(X):  # one of its formats is a dict; scikit-learn has the right message
         return X
+    if isinstance(X, (Dataset, DataLoader)):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, which a TorchEmbedder turns into rows: put one "
+            "before this estimator in a Pipeline."
+        )
     if X is None or isinstance(X, (str, bytes, Mapping, set)):
         raise TypeError(
             f"{name} must be a 2D array-like of shape (n_samples, n_features), got "

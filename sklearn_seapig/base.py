@@ -30,6 +30,8 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
     trim : float in (0, 1), default=None
         Share of fit rows to leave out of the final fit: those whose confidence, scored as if
         unseen, is strictly below the `trim`-quantile. Equal rows go together or not at all.
+        They take no part in the calibration either, so that `quantile` is the share of rows
+        like the kept ones: without ``X_cal``, about ``quantile * (1 - trim)`` of rows like all.
     device : str, default="cpu"
         Where tensors live: "cpu", "cuda", "cuda:1", "mps" or "auto".
 
@@ -80,6 +82,8 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         "device": [str, torch.device],
     }
     _min_samples = 1
+    # Parameters that scoring reads: they must be those of the fit that learned the bound.
+    _scored_with = ()
 
     def __init__(self, *, quantile=0.99, trim=None, device="cpu"):
         self.quantile = quantile
@@ -118,6 +122,8 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
 
     def _fit_and_calibrate(self, X, y, X_cal):
         Z = self._tensor(X, reset=True)
+        _check_labels(y, len(Z))
+        self._fitted_with_ = {name: getattr(self, name) for name in self._scored_with}
         if X_cal is not None:
             X_cal = self._tensor(X_cal, name="X_cal")
         with exact_arithmetic(Z.device):
@@ -278,7 +284,18 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         return check_features(self, X, reset=reset, name=name, min_samples=min_samples)
 
     def _tensor(self, X, *, reset=False, name="X"):
+        if not reset:
+            self._check_unchanged()
         return as_tensor(self._check(X, reset=reset, name=name), self.device)
+
+    def _check_unchanged(self):
+        for name, value in getattr(self, "_fitted_with_", {}).items():
+            now = getattr(self, name)
+            if now != value:
+                raise ValueError(
+                    f"{name} was {value!r} in fit and is {now!r} now; fit again, as the bound was "
+                    "learned with the former."
+                )
 
     def _run(self, hook, Z):
         """Call a hook and return its confidences as a float64 array, refusing NaN."""
@@ -298,6 +315,15 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
                 "rescale X, its values are too large or too small for float64."
             )
         return scores
+
+
+def _check_labels(y, n_samples):
+    """Refuse what cannot be labels of the rows; most scores make no other use of them."""
+    if y is not None and hasattr(y, "__len__") and len(y) != n_samples:
+        raise ValueError(
+            f"y has {len(y)} entries for {n_samples} rows of X; give one label a row. Calibration "
+            "rows are passed as X_cal."
+        )
 
 
 def _keep(Z, y, mask):

@@ -35,8 +35,8 @@ def _estimator_has(method):
 class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     """A classifier that abstains where its confidence is below a learned threshold.
 
-    A model, a confidence score and a threshold, composed. The threshold is learned on rows that
-    neither the model nor the score was fitted on.
+    A model, a confidence score and a threshold, composed. The threshold is learned on rows that the
+    model was not fitted on, nor the score unless it is one that calibrates (logit scores).
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     threshold_ : float
         The bound on ``score_samples``; rows that reach it are accepted.
     coverage_ : float
-        Share of calibration rows accepted.
+        Share of calibration rows accepted, by the bound of `fit`.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Confidences of the calibration rows.
     calibration_errors_ : ndarray of shape (n_calibration,)

@@ -332,9 +332,11 @@ def test_labels_are_ignored(score):
         same(clone(score).fit(X, labels), expected)
 
 
-def test_labels_of_another_length_are_refused_where_rows_are_dropped():
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        EuclideanScore(trim=0.1).fit(X, np.zeros(7))
+@pytest.mark.parametrize("trim", [None, 0.1])
+def test_labels_of_another_length_are_refused(trim):
+    # The second argument of seapig's fit is the calibration set, here it is y.
+    with pytest.raises(ValueError, match=r"y has 7 entries for 120 rows.*X_cal"):
+        EuclideanScore(trim=trim).fit(X, np.zeros(7))
 
 
 def test_labels_follow_the_rows_that_are_kept():

@@ -1,5 +1,7 @@
 """Which rows fit what, and where the bound comes from; the ids are fault cases of a test."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -382,7 +384,8 @@ def hand_made(pipe):
     spy = SelectiveClassifier(SpyClassifier(), SpyScore(), random_state=0).fit(IDS, Y)
     train, rows = spy.confidence_.seen_.astype(int), spy.calibration_scores_.astype(int)
     pipe = clone(pipe).fit(X[train], Y[train])
-    pipe[-1].set_threshold(X=pipe[:-1].transform(X[rows]) if len(pipe) > 1 else X[rows])
+    # By scores: given the rows, a score takes one that equals a training row for that row.
+    pipe[-1].set_threshold(scores=pipe.score_samples(X[rows]))
     return pipe
 
 
@@ -494,8 +497,7 @@ def test_a_rule_and_the_confidences_own_quantile_agree(q, cv):
 
 def test_all_rows_alike_are_accepted():  # SP-TH-01
     model = SelectiveClassifier(SpyClassifier(), EuclideanScore(), random_state=0)
-    with pytest.warns(UserWarning, match="overlap"):
-        model.fit(np.zeros((150, 5)), Y)
+    model.fit(np.zeros((150, 5)), Y)
     assert model.select(np.zeros((4, 5))).selected.all()
 
 
@@ -867,3 +869,40 @@ def test_a_kernel_matrix_is_not_cut_in_silence():
     svc = SVC(kernel="precomputed")
     with pytest.raises(ValueError, match="square"):
         SelectiveClassifier(svc, EuclideanScore()).fit(X @ X.T, Y)
+
+
+@pytest.mark.parametrize("q", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("pipe", [False, True])
+def test_held_out_rows_that_equal_training_rows_are_fresh_all_the_same(q, pipe):
+    # Queries will equal training rows as often; leave-one-out scores would not be exchangeable.
+    rng = np.random.default_rng(0)
+    templates = rng.normal(size=(300, 4))
+    repeated = np.r_[templates[rng.integers(0, 300, 700)], rng.normal(size=(700, 4))]
+    y = (repeated[:, 0] > 0).astype(int)
+    score = EuclideanScore(k=5, stat="mean", quantile=q)
+    confidence = make_pipeline(StandardScaler(), score) if pipe else score
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # there is nothing that a user could mend
+        model = SelectiveClassifier(bayes(), confidence, random_state=0).fit(repeated, y)
+    rule = QuantileThreshold(q).fit(model.calibration_scores_)
+    assert model.threshold_ == rule.threshold_
+
+
+def test_a_routed_calibration_set_is_seen_as_the_confidence_sees_rows():
+    score = EuclideanScore(k=3, quantile=0.9)
+    with config_context(enable_metadata_routing=True):
+        model = SelectiveClassifier(
+            bayes(), score.set_fit_request(X_cal=True), response_method="predict_proba"
+        )
+        model.fit(X, Y, X_cal=X[:60])
+    assert -1.5 < model.threshold_ <= 0  # distances of probabilities
+
+
+def test_the_last_fit_of_cv_is_spared_the_leave_one_out_pass(monkeypatch):
+    def refuse(self, Z):
+        raise AssertionError("a leave-one-out pass whose result is thrown away")
+
+    monkeypatch.setattr(EuclideanScore, "_score_fit_rows", refuse)
+    model = SelectiveClassifier(bayes(), EuclideanScore(quantile=0.8), cv=3).fit(X, Y)
+    assert model.confidence_.calibration_scores_ is not None
+    np.testing.assert_array_equal(model.confidence_.calibration_scores_, model.calibration_scores_)

@@ -77,8 +77,8 @@ def probability_margin(logits):
 
 
 def largest_logit(logits):
-    """Return the largest logit."""
-    return logits.amax(dim=-1)
+    """Return the largest logit, at least -1e300 (where all labels are masked)."""
+    return logits.amax(dim=-1).clamp(min=-LARGEST_MARGIN)
 
 
 def log_mean_probability(logits, dim):

@@ -42,20 +42,6 @@ class Moments:
         self.mean += step * (count / total)
         self.count = total
 
-    def remove(self, other):
-        """Undo the merge of another state."""
-        left = self.count - other.count
-        step = (self.mean - other.mean) * (other.count / left)
-        gap = other.mean - (self.mean + step)
-        self.scatter -= other.scatter + torch.outer(gap, gap) * (left * other.count / self.count)
-        self.mean += step
-        self.count = left
-        return self
-
-    def copy(self):
-        """Return an independent copy."""
-        return Moments.from_state(self.state(), self.mean.device)
-
     def state(self):
         """Return the sums as plain arrays and values, which `from_state` takes back."""
         return {

@@ -71,8 +71,8 @@ class BaseLogitScore(BaseScore):
     Notes
     -----
     All of `fit` is calibration: give it logits of rows that the network was not trained on. Labels
-    are looked at with ``temperature="fit"`` alone; may be column indices, or any labels of which
-    every class occurs, standing for the columns in sorted order.
+    are looked at with ``temperature="fit"`` alone. They may be column indices, or any labels of
+    which every class occurs; these stand for the columns in sorted order.
 
     Everything is computed in float64. A class may be masked by -inf.
 
@@ -90,6 +90,7 @@ class BaseLogitScore(BaseScore):
 
     # A SelectiveClassifier fits such a score on outputs for calibration rows, with true columns.
     fits_on_calibration = True
+    _scored_with = ("task", "members", "aggregate")
 
     _parameter_constraints = {
         **BaseScore._parameter_constraints,

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._state import calibration_rows_are_fresh
 from .._torch import from_numpy, to_numpy
 from .._validation import Range, check_parameter
 from .._warn import warn
@@ -31,6 +32,8 @@ class NeighborsScore(BaseScore):
         "k": [Range(Integral, 1, None, closed="left")],
         "stat": [StrOptions(set(_AGGREGATE))],
     }
+
+    _scored_with = ("k", "stat")
 
     def __init__(self, k=5, stat="max", *, quantile=0.99, trim=None, device="cpu"):
         super().__init__(quantile=quantile, trim=trim, device=device)
@@ -85,7 +88,7 @@ class NeighborsScore(BaseScore):
         self._check_k(self.k, len(self._index_["X"]))
         distances, indices = self._search(Z, self.k)
         seen = np.flatnonzero(distances[:, 0] == 0)
-        if len(seen):
+        if len(seen) and not calibration_rows_are_fresh():
             self._check_k(self.k, len(self._index_["X"]) - 1, " to calibrate on the fit rows")
             self._warn_overlap(len(seen), len(Z))
             rows = Z[from_numpy(seen).to(Z.device)]
@@ -97,8 +100,8 @@ class NeighborsScore(BaseScore):
             return
         warn(
             f"{n_seen} of {n} calibration rows overlap with the rows that {type(self).__name__} "
-            "was fitted on; they are scored leave-one-out. Calibrate on rows that were not used "
-            "in fit."
+            "was fitted on (or the data repeat rows); they are scored leave-one-out. Calibrate on "
+            "rows that were not used in fit."
         )
 
     def _calibrate(self, scores):

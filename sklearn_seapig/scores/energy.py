@@ -108,7 +108,7 @@ class MaxLogitScore(BaseLogitScore):
     aggregate : {"min", "mean", "max", "sum"}, default="max"
         How labels become one confidence with ``task="multilabel"``; "max" is the largest.
     temperature : float or "fit", default=1.0
-        The logits are divided by it; "fit" learns it from the labels given to `fit`.
+        No effect: the largest logit is that of the logits as given.
     quantile : float in (0, 1], default=0.99
         Share of new, in-distribution rows to accept (the coverage).
     trim : float in (0, 1), default=None

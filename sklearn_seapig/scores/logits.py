@@ -223,6 +223,7 @@ class MarginScore(BaseLogitScore):
         **BaseLogitScore._parameter_constraints,
         "kind": [StrOptions({"logit", "probability"})],
     }
+    _scored_with = (*BaseLogitScore._scored_with, "kind")
 
     def __init__(
         self,

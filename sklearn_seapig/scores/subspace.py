@@ -90,7 +90,7 @@ class PCAScore(BaseScore):
     for a number of rows; the number of components is that of all rows.
 
     A row of zeros has no direction: with ``normalize=True``, `fit` leaves it out with a warning,
-    and as a query it gets -2, the lowest confidence there is.
+    and as a query it gets -3, lower than any row with a direction.
 
     References
     ----------
@@ -221,15 +221,17 @@ class PCAScore(BaseScore):
 
     def _score_fit_rows(self, Z):
         """Score each fold of rows against the components of the others."""
-        total = self._moments(Z)
         scores = torch.empty(len(Z), dtype=torch.float64, device=Z.device)
         n_folds = min(N_FOLDS, len(Z))
         # Drawn, since rows may come in turns: every fifth row could be all there is of a class.
         folds = np.random.RandomState(0).permutation(len(Z)) % n_folds
-        for fold in range(n_folds):
-            rows = from_numpy(np.flatnonzero(folds == fold)).to(Z.device)
-            part = self._moments(Z[rows])
-            others = total.copy().remove(part)
+        index = [from_numpy(np.flatnonzero(folds == fold)).to(Z.device) for fold in range(n_folds)]
+        moments = [self._moments(Z[rows]) for rows in index]
+        for fold, rows in enumerate(index):
+            # Merged, not all minus one: a row much larger than the others would cost the digits.
+            others = Moments(len(moments[0].mean), Z.device)
+            for part in moments[:fold] + moments[fold + 1 :]:
+                others.merge(part)
             mean, covariance = others.finalize()
             values, axes = principal_axes(covariance)
             kept = min(self.n_components_, effective_rank(values, others.count))
@@ -240,7 +242,7 @@ class PCAScore(BaseScore):
         error = [reconstruction_error(block, mean, axes) for block in self._features(Z)]
         scores = -torch.cat(error)
         if self.normalize:
-            scores[_zero_rows(Z)] = -2.0
+            scores[_zero_rows(Z)] = -3.0  # beyond the 2 or 2 sqrt(2) of a row
         return scores
 
     def _usable(self, Z):

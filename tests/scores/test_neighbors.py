@@ -1,5 +1,6 @@
 """EuclideanScore, CosineScore and MahalanobisScore."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -339,12 +340,19 @@ def test_unknown_stat_lists_the_options(score):
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_k_raised_above_the_rows_after_fit(score):
+def test_a_parameter_of_the_distance_changed_after_fit_is_refused(score):
+    # The bound was learned with the old one; quantile alone takes effect without a new fit.
     X = rows(40)
     fitted = score(k=3).fit(X)
-    fitted.set_params(k=41)
-    with pytest.raises(ValueError, match=r"k=41 .*n_samples=40"):
-        fitted.score_samples(X)
+    with pytest.raises(ValueError, match=r"k was 3 in fit and is 2 now; fit again"):
+        clone_fitted(fitted, k=2).score_samples(X)
+    with pytest.raises(ValueError, match=r"stat was 'max' in fit and is 'mean' now"):
+        clone_fitted(fitted, stat="mean").predict(X)
+    assert clone_fitted(fitted, k=2).fit(X).offset_ == score(k=2).fit(X).offset_
+
+
+def clone_fitted(fitted, **params):
+    return copy.deepcopy(fitted).set_params(**params)
 
 
 # trim

@@ -137,7 +137,8 @@ class GaussianScore(BaseScore):
             warn(
                 f"GaussianScore has n_samples={len(Z)} in {len(self.counts_)} classes for "
                 f"n_features={Z.shape[1]}, fewer than 2 * n_features + n_classes - 1: the "
-                "covariance is shrunk (Ledoit-Wolf). Fit on more rows, or reduce the features first."
+                "covariance is shrunk (Ledoit-Wolf). Fit on more rows, or reduce the features "
+                "first."
             )
         means, covariance, matrix, self.shrinkage_ = self._gaussian(
             Z, codes, self.counts_, few, "covariance"

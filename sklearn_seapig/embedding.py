@@ -25,6 +25,7 @@ from ._batches import (
     source_from_loader,
     source_from_rows,
 )
+from ._embedding_cache import cache_entry
 from ._extraction import extract, takes_integers
 from ._progress import progress_bar
 from ._rows import RowSink
@@ -69,6 +70,10 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
     output : str or path, default=None
         A .npy file that `transform` writes, for features that exceed the memory. The result is
         then a read-only memory map of it.
+
+    cache : str or path, default=None
+        A folder, made if missing, where `transform` and `fit_transform` keep the embeddings, one
+        file for each module, entry and data, so that the same call need not run the module again.
 
     Attributes
     ----------
@@ -117,6 +122,17 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
     returned keeps its rows, but sent to another process it is opened by its path anew: give each
     of several concurrent embedders a path of its own.
 
+    With `cache`, a file is found by a fingerprint of the module (its ``repr``, the classes of its
+    submodules, its ``state_dict`` and its buffers), `method` or `layer`, the device, autocast, the
+    versions of this package and of torch, and the batches of input tensors in their order. `X` is
+    therefore read once to look a file up and once more where there is none: the cache spares the
+    network, not the reading of the data. What the fingerprint cannot see are plain attributes of
+    submodules that their ``repr`` leaves out, hooks, and the code of the module: empty the folder
+    after changing those. An IterableDataset, a DataLoader with a sampler of its own or one that
+    shuffles, and data that differ from pass to pass are embedded without the cache, with a
+    warning. A damaged file is computed again, with a warning. Files hold numbers only, are never
+    unpickled and never removed. A module that was found in the cache is not moved to `device`.
+
     Examples
     --------
     >>> import numpy as np
@@ -140,6 +156,7 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         "input_key": [str, Range(Integral, 0, None, closed="left"), callable, None],
         "progress": ["boolean", StrOptions({"auto"})],
         "output": [str, os.PathLike, None],
+        "cache": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -153,6 +170,7 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         input_key=None,
         progress="auto",
         output=None,
+        cache=None,
     ):
         self.module = module
         self.method = method
@@ -162,6 +180,7 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         self.input_key = input_key
         self.progress = progress
         self.output = output
+        self.cache = cache
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -257,14 +276,21 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
         source = self._source(X, reset)
         width = getattr(self, "_n_features_out", None)
         with RowSink(source.n_rows, self.output, width) as sink:
+            entry = None if self.cache is None else cache_entry(self, X, source)
             batches = progress_bar(
                 source.batches(),
                 show=self.progress,
                 description=type(self).__name__,
                 total=source.n_batches,
             )
-            self._extract(batches, source, sink)
-            return sink.result()
+            if entry is None:
+                self._extract(batches, source, sink)
+                return sink.result()
+            if not entry.read(sink):
+                self._extract(entry.watch(batches), source, sink)
+            embeddings = sink.result()
+            entry.store(embeddings)
+            return embeddings
 
     def _extract(self, batches, source, sink):
         extract(

@@ -127,7 +127,7 @@ class GaussianScore(BaseScore):
                 f"GaussianScore needs {self._min_samples} rows to learn from, but "
                 f"n_samples={len(Z)} is left of X; give more rows."
             )
-        labels = np.zeros(len(Z), dtype=np.int64) if y is None else _check_labels(y, len(Z))
+        labels = np.zeros(len(Z), dtype=np.int64) if y is None else _as_labels(y)
         self.classes_, codes, self.counts_ = np.unique(
             labels, return_inverse=True, return_counts=True
         )
@@ -228,14 +228,10 @@ class GaussianScore(BaseScore):
         return map_rows(Z, matrix, from_numpy(self.location_, Z.device))
 
 
-def _check_labels(y, n_samples):
-    """Return y as a 1-D array of labels that can be sorted, one for each row."""
+def _as_labels(y):
+    """Return y as a 1-D array of labels that can be sorted."""
     y = to_numpy(y, name="y") if isinstance(y, torch.Tensor) else np.asarray(y)
     y = column_or_1d(y, warn=True)
-    if len(y) != n_samples:
-        raise ValueError(
-            f"y has {len(y)} labels for {n_samples} rows of X; give one label for each row."
-        )
     if y.dtype.kind == "O":
         strings = [isinstance(label, str) for label in y]
         numbers = [isinstance(label, (Number, np.bool_)) for label in y]
@@ -250,7 +246,7 @@ def _check_labels(y, n_samples):
         bad = ~np.isfinite(y)
         if bad.any():
             raise ValueError(
-                f"y contains NaN or infinity in {bad.sum()} of {n_samples} rows (the first is row "
+                f"y contains NaN or infinity in {bad.sum()} of {len(y)} rows (the first is row "
                 f"{bad.argmax()}); drop rows without a label."
             )
         if (y != np.floor(y)).any():

@@ -24,6 +24,7 @@ from sklearn_seapig import (
     EnergyScore,
     EntropyScore,
     EuclideanScore,
+    GaussianScore,
     MarginScore,
     MaxLogitScore,
     PCAScore,
@@ -51,6 +52,7 @@ def embedding_scores(train):
     return {
         "kNN-L2": EuclideanScore(k=10),
         "kNN-cos": CosineScore(k=10),
+        "Maha-class": GaussianScore(),
         "PCA-rec": PCAScore(0.9),
         "RFF-KPCA-rec": PCAScore(
             0.9, gamma=gamma, n_features=n_features, normalize=True, random_state=0
@@ -62,7 +64,10 @@ def embedding_scores(train):
 
 
 def sets(name):
-    """Return train and test embeddings, test logits, errors, and foreign (embeddings, logits)."""
+    """Return train embeddings and labels, and test embeddings, logits and errors, and foreign rows.
+
+    The foreign rows are pairs of embeddings and logits.
+    """
     data = np.load(DATA / f"{name}.npz", allow_pickle=False)
     data = {k: v.astype(np.float32) if v.dtype == np.float16 else v for k, v in data.items()}
     foreign = {
@@ -73,11 +78,13 @@ def sets(name):
     if name == "mnist_cnn":
         train, test = data["split"] == 0, data["split"] == 2
         emb, logits, y = data["emb"], data["logits"], data["y"]
-        return emb[train], emb[test], logits[test], logits[test].argmax(1) != y[test], foreign
+        wrong = logits[test].argmax(1) != y[test]
+        return emb[train], y[train], emb[test], logits[test], wrong, foreign
     if name == "clinc150_tfidf":
         foreign = {"ood_oos": (data["oos_test_emb"], data["oos_test_logits"])}
     wrong = data["test_logits"].argmax(1) != data["test_y"]
-    return data["train_emb"], data["test_emb"], data["test_logits"], wrong, foreign
+    train = data["train_emb"], data["train_y"]
+    return *train, data["test_emb"], data["test_logits"], wrong, foreign
 
 
 def resnet_sets():
@@ -92,7 +99,7 @@ def resnet_sets():
         "ood_svhn": (data["ood_svhn_X"].astype(np.float32), None),
         "ood_cifar_other": (data["X"][~normal].astype(np.float32), None),
     }
-    return X[train], X[test], None, model.predict(X[test]) != y[test], foreign
+    return X[train], y[train], X[test], None, model.predict(X[test]) != y[test], foreign
 
 
 def evaluate(score, test, wrong, foreign, column):
@@ -112,7 +119,7 @@ def main():
     n_low = 0
     for name in ("mnist_cnn", "cifar10_cnn", "clinc150_tfidf", "resnet18_cifar10_svhn"):
         resnet = name.startswith("resnet")
-        train, emb, logits, wrong, foreign = resnet_sets() if resnet else sets(name)
+        train, y, emb, logits, wrong, foreign = resnet_sets() if resnet else sets(name)
         print(f"\n{name}: {len(train)} train rows, {len(emb)} test rows, {wrong.mean():.4f} wrong")
         scores = embedding_scores(train)
         if logits is not None:
@@ -128,7 +135,8 @@ def main():
             for seed in draws:
                 if seed is not None:
                     score.set_params(random_state=seed)
-                score.fit(test if column else train, X_cal=test[:10])
+                rows, labels = (test, None) if column else (train, y)
+                score.fit(rows, labels, X_cal=test[:10])
                 runs.append(evaluate(score, test, wrong, foreign, column))
             seen = {kind: np.mean([run[kind] for run in runs]) for kind in runs[0]}
             spread = {kind: np.std([run[kind] for run in runs]) for kind in runs[0]}

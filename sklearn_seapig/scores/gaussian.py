@@ -131,7 +131,6 @@ class GaussianScore(BaseScore):
         self.classes_, codes, self.counts_ = np.unique(
             labels, return_inverse=True, return_counts=True
         )
-        codes = codes.reshape(-1)  # of the shape of the labels plus an axis in one numpy version
         few = len(Z) - len(self.counts_) + 1 < 2 * Z.shape[1]
         if few and self.shrinkage is None:
             warn(

@@ -14,6 +14,7 @@ from .._warn import warn
 from ..base import BaseScore
 from ..kernels.covariance import FLOOR, whitening
 from ..kernels.linear import map_rows
+from ._covariance import check_scale, warn_singular
 
 BLOCK_BYTES = 2**25  # rows and their distances in float64 that are held at once
 
@@ -115,6 +116,7 @@ class GaussianScore(BaseScore):
         "shrinkage": [Range(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
     }
     _min_samples = 2
+    _scored_with = ("relative",)
 
     def __init__(self, *, relative=False, shrinkage=None, quantile=0.99, trim=None, device="cpu"):
         super().__init__(quantile=quantile, trim=trim, device=device)
@@ -166,7 +168,7 @@ class GaussianScore(BaseScore):
             total = sum(block.to(torch.float64).sum(dim=0) for block in _blocks(group))
             means[code] = total / len(group)
         covariance = _covariance(Z, means, codes)
-        _check_scale(covariance.diagonal(), constant)
+        check_scale(covariance.diagonal(), constant)
         shrinkage = self.shrinkage
         if shrinkage == "auto" or (shrinkage is None and few):
             shrinkage = _ledoit_wolf(Z, means, codes, covariance)
@@ -179,7 +181,8 @@ class GaussianScore(BaseScore):
             matrix, n_null = whitening(covariance, torch.zeros_like(constant))
         else:
             matrix, n_null = whitening(covariance, constant)
-            _warn_singular(name, np.flatnonzero(to_numpy(constant)), n_null)
+            flat = np.flatnonzero(to_numpy(constant))
+            warn_singular(f"{name} of GaussianScore", flat, n_null, " within the classes")
         return means, covariance, matrix, shrinkage
 
     def _score(self, Z):
@@ -318,25 +321,3 @@ def _squared_unseen(points, means, codes, counts, n, weight):
     index = codes.unsqueeze(1)
     to_own = square.gather(1, index) * ratio.square()
     return square.scatter(1, index, torch.where(size > 1, to_own, torch.inf))
-
-
-def _check_scale(variance, constant):
-    bad = ~torch.isfinite(variance) | ((variance < np.finfo(np.float64).tiny) & ~constant)
-    if bad.any():
-        raise ValueError(
-            f"Input X has values too large or too small for a covariance in float64 in feature "
-            f"{int(bad.nonzero()[0])}; rescale X, e.g. with StandardScaler."
-        )
-
-
-def _warn_singular(name, constant, n_null):
-    if len(constant):
-        what = f"features {constant.tolist()} are constant within the classes"
-    elif n_null:
-        what = f"{n_null} linear combinations of the features are constant (collinear features)"
-    else:
-        return
-    warn(
-        f"The {name} of GaussianScore is singular: {what}. Rows that deviate there will be far "
-        "from all classes; drop the features if that is not wanted."
-    )

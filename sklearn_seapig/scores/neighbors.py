@@ -16,6 +16,7 @@ from ..kernels.covariance import (
 from ..kernels.linear import map_rows
 from ..kernels.moments import Moments
 from ..kernels.neighbors import euclidean_norm
+from ._covariance import check_scale, warn_singular
 from ._neighbors import CHUNK, NeighborsScore
 
 
@@ -276,13 +277,15 @@ class MahalanobisScore(NeighborsScore):
     def _reference(self, Z):
         mean, covariance = Moments(Z.shape[1], Z.device).update(Z).finalize()
         constant = Z.amax(dim=0) == Z.amin(dim=0)
-        _check_scale(covariance.diagonal(), constant)
+        check_scale(covariance.diagonal(), constant)
         self.shrinkage_ = 0.0
         if len(Z) < 2 * Z.shape[1]:
             covariance, self.shrinkage_ = _shrunk(Z - mean, covariance.diagonal().max().sqrt())
         matrix, n_null = whitening(covariance, constant)
         if len(Z) >= 2 * Z.shape[1]:
-            _warn_singular(np.flatnonzero(to_numpy(constant)), n_null)
+            warn_singular(
+                "covariance of MahalanobisScore", np.flatnonzero(to_numpy(constant)), n_null
+            )
         self.location_, self.covariance_ = to_numpy(mean), to_numpy(covariance)
         self._whitening_ = to_numpy(matrix)
         return to_numpy(self._queries(Z)), None
@@ -311,15 +314,6 @@ class MahalanobisScore(NeighborsScore):
         return to_numpy(distances), to_numpy(indices)
 
 
-def _check_scale(variance, constant):
-    bad = ~torch.isfinite(variance) | ((variance < np.finfo(np.float64).tiny) & ~constant)
-    if bad.any():
-        raise ValueError(
-            f"Input X has values too large or too small for a covariance in float64 in feature "
-            f"{int(bad.nonzero()[0])}; rescale X, e.g. with StandardScaler."
-        )
-
-
 def _shrunk(centered, scale):
     n, d = centered.shape
     warn(
@@ -330,16 +324,3 @@ def _shrunk(centered, scale):
     scale = scale if scale > 0 else torch.ones_like(scale)
     covariance, shrinkage = ledoit_wolf(to_numpy(centered / scale))
     return from_numpy(covariance).to(centered.device) * scale**2, float(shrinkage)
-
-
-def _warn_singular(constant, n_null):
-    if len(constant):
-        what = f"features {constant.tolist()} are constant"
-    elif n_null:
-        what = f"{n_null} linear combinations of the features are constant (collinear features)"
-    else:
-        return
-    warn(
-        f"The covariance of MahalanobisScore is singular: {what}. Rows that deviate there will be "
-        "far from all others; drop the features if that is not wanted."
-    )

@@ -122,6 +122,7 @@ class PCAScore(BaseScore):
         "random_state": ["random_state"],
     }
     _min_samples = 2
+    _scored_with = ("normalize",)
 
     def __init__(
         self,

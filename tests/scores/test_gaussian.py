@@ -336,3 +336,10 @@ class TestParametersAndState:
 
     def test_attributes_of_the_background(self):
         assert not hasattr(GaussianScore().fit(*TOY), "background_covariance_")
+
+
+def test_relative_changed_after_fit_is_refused():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    score = GaussianScore().fit(X, np.arange(40) % 2).set_params(relative=True)
+    with pytest.raises(ValueError, match="relative was False in fit and is True now; fit again"):
+        score.score_samples(X)

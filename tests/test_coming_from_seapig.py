@@ -122,6 +122,16 @@ def test_outlier_filter_drops_the_farthest_rows(sets):
     assert score.offset_ == EuclideanScore(k=3).fit(X[15:], X_cal=Y).offset_
 
 
+def test_embeddings_are_kept_in_a_folder(sets, tmp_path):
+    X, _, Q = sets
+    embedder = TorchEmbedder(Model(), cache=tmp_path)
+    first = embedder.transform(X)
+    embedder.transform(Q)
+    assert len(list(tmp_path.iterdir())) == 2
+    np.testing.assert_array_equal(embedder.transform(X), first)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_progress_is_switched_by_a_parameter(sets, capsys):
     X, _, _ = sets
     TorchEmbedder(Model(), progress=False).transform(X)

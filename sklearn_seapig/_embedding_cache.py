@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import types
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -170,7 +171,9 @@ def _hasher(data=b""):
 
 
 def _check_folder(folder):
-    path = Path(folder).absolute()
+    if not os.fspath(folder):
+        raise ValueError("cache='' is no folder; give the path of one, or None for no cache.")
+    path = Path(folder).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -211,22 +214,49 @@ def _digest_of_settings(embedder):
     _feed(hasher, (__version__, torch.__version__, *entry, str(device), str(autocast)))
     # Another thread's extraction may have put the module in a mode with other (merged) weights.
     with _turn.lock:
-        _feed(hasher, repr(module))
-        for name, submodule in module.named_modules(remove_duplicate=False):
-            kind = type(submodule)
-            _feed(hasher, (name, kind.__module__, kind.__qualname__))
-        state = module.state_dict()
-        _feed(hasher, state)
-        # Those that are not persistent are in no state_dict.
-        buffers = module.named_buffers(remove_duplicate=False)
-        _feed(hasher, {name: tensor for name, tensor in buffers if name not in state})
+        _feed_module(hasher, module)
     return hasher.digest()
+
+
+# Attributes of a module that are fed as tensors and submodules, or do not change an embedding.
+_OWN = {"_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set"}
+
+
+def _feed_module(hasher, module):
+    """Add classes, tensors and plain attributes (number of heads, activation, ...) of a module."""
+    _feed(hasher, repr(module))
+    for name, submodule in module.named_modules(remove_duplicate=False):
+        kind = type(submodule)
+        _feed(hasher, (name, kind.__module__, kind.__qualname__))
+        for key, value in sorted(vars(submodule).items()):
+            if "_hooks" in key and value:
+                raise _NoFingerprint("the module has hooks, whose effect is in no fingerprint")
+            if key not in _OWN and "_hook" not in key:
+                _feed(hasher, (key, value))
+    # Not the state_dict alone: it may be overridden, and lacks buffers that are not persistent.
+    for tensors in (module.named_parameters, module.named_buffers):
+        _feed(hasher, dict(tensors(remove_duplicate=False)))
+    _feed(hasher, module.state_dict())
 
 
 def _feed(hasher, value):
     """Add a value to a hash so that no two values give the same bytes."""
     if isinstance(value, torch.Tensor):
         _feed_tensor(hasher, value)
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        _feed_tensor(hasher, torch.from_numpy(np.array(value)))
+    elif isinstance(value, torch.nn.Module):
+        _feed_module(hasher, value)
+    elif isinstance(value, (torch.dtype, torch.device, np.generic, complex)):
+        _feed(hasher, repr(value))
+    elif isinstance(value, (set, frozenset)):
+        _feed(hasher, sorted(map(repr, value)))
+    elif isinstance(value, type):
+        _feed(hasher, f"{value.__module__}.{value.__qualname__}")
+    elif callable(value) and not getattr(value, "__closure__", None) and _is_function(value):
+        code = getattr(value, "__code__", None)
+        body = (code.co_code, repr(code.co_consts), repr(code.co_names)) if code else ()
+        _feed(hasher, (str(value.__module__), value.__qualname__, *body))
     elif isinstance(value, Mapping):
         _feed(hasher, tuple(value.items()))
     elif isinstance(value, (tuple, list)):
@@ -238,9 +268,11 @@ def _feed(hasher, value):
         hasher.update(f"{len(data)} bytes;".encode())
         hasher.update(data)
     else:
-        raise _NoFingerprint(
-            f"the state_dict of the module holds a {type(value).__name__}, which has no fingerprint"
-        )
+        raise _NoFingerprint(f"the module holds a {type(value).__name__}, which has no fingerprint")
+
+
+def _is_function(value):
+    return isinstance(value, (types.FunctionType, types.BuiltinFunctionType))
 
 
 def _feed_tensor(hasher, tensor):

@@ -165,6 +165,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
             The score is then as it was before.
         """
         check_is_fitted(self)
+        self._check_unchanged()
         q = self.quantile if q is None else q
         check_parameter("q", q, QUANTILE, f"{type(self).__name__}.set_threshold")
         if X is not None and scores is not None:

@@ -122,16 +122,16 @@ class TorchEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionSt
     returned keeps its rows, but sent to another process it is opened by its path anew: give each
     of several concurrent embedders a path of its own.
 
-    With `cache`, a file is found by a fingerprint of the module (its ``repr``, the classes of its
-    submodules, its ``state_dict`` and its buffers), `method` or `layer`, the device, autocast, the
-    versions of this package and of torch, and the batches of input tensors in their order. `X` is
-    therefore read once to look a file up and once more where there is none: the cache spares the
-    network, not the reading of the data. What the fingerprint cannot see are plain attributes of
-    submodules that their ``repr`` leaves out, hooks, and the code of the module: empty the folder
-    after changing those. An IterableDataset, a DataLoader with a sampler of its own or one that
-    shuffles, and data that differ from pass to pass are embedded without the cache, with a
-    warning. A damaged file is computed again, with a warning. Files hold numbers only, are never
-    unpickled and never removed. A module that was found in the cache is not moved to `device`.
+    With `cache`, a file is found by a fingerprint of the module (its tensors, and the classes and
+    attributes of its submodules), `method` or `layer`, the device, autocast, the versions of this
+    package and of torch, and the batches of input tensors in their order. `X` is therefore read
+    once to look a file up and once more where there is none: the cache spares the network, not the
+    reading of the data. What the fingerprint cannot see is the code of the module's methods: empty
+    the folder after changing that. A module with hooks or with attributes that have no
+    fingerprint, an IterableDataset, a DataLoader with a sampler of its own or one that shuffles,
+    and data that differ from pass to pass are embedded without the cache, with a warning. A damaged
+    file is computed again, with a warning. Files hold numbers only, are never unpickled and never
+    removed. A module that was found in the cache is not moved to `device`.
 
     Examples
     --------

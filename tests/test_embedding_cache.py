@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,25 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from sklearn_seapig import TorchEmbedder
 
+CALLS = Counter()
+
 
 class Net(nn.Module):
-    """Counts its calls, which no fingerprint sees."""
+    """Counts its calls outside of itself, where no fingerprint sees them."""
 
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
         self.head = nn.Linear(3, 2)
         self.register_buffer("scale", torch.ones(()), persistent=False)
-        self.calls = 0
+        CALLS[id(self)] = 0
+
+    @property
+    def calls(self):
+        return CALLS[id(self)]
 
     def embed(self, x):
-        self.calls += 1
+        CALLS[id(self)] += 1
         return self.body(x) * self.scale
 
     def forward(self, x):
@@ -224,7 +231,7 @@ def test_an_interruption_leaves_no_file(net, X, tmp_path, monkeypatch, error, wh
 
     embedder = TorchEmbedder(net, batch_size=5, cache=tmp_path)
     home, name = {
-        "module": (net, "embed"),
+        "module": (Net, "embed"),
         "write": (np.lib.format, "write_array"),
         "replace": (os, "replace"),
     }[where]
@@ -279,13 +286,15 @@ def test_random_data_are_not_kept(net, X, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_a_module_that_changes_itself_is_not_kept(net, X, tmp_path):
-    def change(module, _):
-        module.scale += 1
+class Restless(Net):
+    def embed(self, x):
+        self.scale = self.scale + 1
+        return super().embed(x)
 
-    net.register_forward_pre_hook(change)
+
+def test_a_module_that_changes_itself_is_not_kept(X, tmp_path):
     with pytest.warns(UserWarning, match="changed between two passes"):
-        TorchEmbedder(net, method="forward", cache=tmp_path).transform(X)
+        TorchEmbedder(Restless(), method="forward", cache=tmp_path).transform(X)
     assert files(tmp_path) == []
 
 
@@ -297,7 +306,7 @@ def test_extra_state_is_part_of_the_fingerprint_where_it_has_one(X, tmp_path):
         embedder.transform(X)
         assert len(files(tmp_path)) == n
     linear.extra = object()
-    with pytest.warns(UserWarning, match=r"not kept.*state_dict"):
+    with pytest.warns(UserWarning, match=r"not kept.*holds a object"):
         embedder.transform(X)
 
 
@@ -374,3 +383,75 @@ def test_every_estimator_check_passes(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_estimator(TorchEmbedder(nn.Identity(), method="forward", cache=str(tmp_path)))
+
+
+class Attention(nn.Module):
+    """Two of these with the same weights differ in what neither repr nor state_dict shows."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, heads, batch_first=True)
+
+    def embed(self, x):
+        return self.attention(x[:, None], x[:, None].roll(1, 0), x[:, None])[0][:, 0]
+
+
+def test_settings_that_repr_and_state_dict_leave_out_are_seen(X, tmp_path):
+    one, four = Attention(1), Attention(4)
+    four.load_state_dict(one.state_dict())
+    assert repr(one) == repr(four)
+    for module in (one, four):
+        TorchEmbedder(module, cache=tmp_path).transform(X)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+class Unusual(nn.Module):
+    """Keeps a layer in a plain list and a tensor in a plain attribute, and names no state."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = [nn.Linear(4, 3)]
+        self.shift = torch.ones(3)
+        self.layer = nn.Linear(3, 2)
+        self.activation = torch.relu
+
+    def state_dict(self, *args, **kwargs):
+        return {}
+
+    def embed(self, x):
+        return self.layer(self.activation(self.frozen[0](x) + self.shift))
+
+
+@pytest.mark.parametrize("part", ["frozen", "shift", "layer", "activation"])
+def test_what_no_state_dict_holds_is_seen(part, X, tmp_path):
+    module = Unusual()
+    embedder = TorchEmbedder(module, cache=tmp_path)
+    before = embedder.transform(X)
+    with torch.no_grad():
+        if part == "frozen":
+            module.frozen[0].weight.mul_(3)
+        elif part == "shift":
+            module.shift += 2
+        elif part == "layer":
+            module.layer.weight.mul_(3)
+        else:
+            module.activation = torch.tanh
+    after = embedder.transform(X)
+    np.testing.assert_array_equal(after, TorchEmbedder(module).transform(X))
+    assert not np.array_equal(after, before)
+
+
+def test_hooks_and_objects_without_bytes_are_not_cached(net, X, tmp_path):
+    net.config = object()
+    with pytest.warns(UserWarning, match="holds a object, which has no fingerprint"):
+        TorchEmbedder(net, cache=tmp_path).transform(X)
+    del net.config
+    net.body.register_forward_hook(lambda module, args, output: output + 1)
+    with pytest.warns(UserWarning, match="the module has hooks"):
+        TorchEmbedder(net, cache=tmp_path).transform(X)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_name_is_refused(net, X):
+    with pytest.raises(ValueError, match="cache=''"):
+        TorchEmbedder(net, cache="").transform(X)

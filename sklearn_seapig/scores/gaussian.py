@@ -87,7 +87,8 @@ class GaussianScore(BaseScore):
 
     Without ``X_cal`` the bound is learned leave-one-out: each row is scored against the means and
     the covariances of the others, in closed form. A row that is alone in its class is scored
-    against the other classes. The weight of the shrinkage is that of all rows.
+    against the other classes. That is exact without shrinkage; a shrunk covariance is downdated as
+    a whole, with the weight that all rows gave it.
 
     References
     ----------

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from ._state import VersionStamp, blank_twin, snapshot
 from ._torch import as_tensor, exact_arithmetic, from_numpy, to_numpy
@@ -123,7 +123,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
     def _fit_and_calibrate(self, X, y, X_cal):
         Z = self._tensor(X, reset=True)
         _check_labels(y, len(Z))
-        self._fitted_with_ = {name: getattr(self, name) for name in self._scored_with}
+        self._remember_parameters()
         if X_cal is not None:
             X_cal = self._tensor(X_cal, name="X_cal")
         with exact_arithmetic(Z.device):
@@ -161,8 +161,9 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `q` is out of its range, `X` or `scores` is empty or not finite, or both are given.
-            The score is then as it was before.
+            If `q` is out of its range, `X` or `scores` is empty or not finite, both are given, or a
+            parameter that scoring reads was changed after `fit`. The score is then as it was
+            before.
         """
         check_is_fitted(self)
         self._check_unchanged()
@@ -289,6 +290,9 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
             self._check_unchanged()
         return as_tensor(self._check(X, reset=reset, name=name), self.device)
 
+    def _remember_parameters(self):
+        self._fitted_with_ = {name: getattr(self, name) for name in self._scored_with}
+
     def _check_unchanged(self):
         for name, value in getattr(self, "_fitted_with_", {}).items():
             now = getattr(self, name)
@@ -330,10 +334,7 @@ def _check_labels(y, n_samples):
 def _keep(Z, y, mask):
     if mask.all():
         return Z, y
-    if y is not None:
-        check_consistent_length(Z, y)
-        y = np.asarray(y)[mask]
-    return Z[from_numpy(mask).to(Z.device)], y
+    return Z[from_numpy(mask).to(Z.device)], None if y is None else np.asarray(y)[mask]
 
 
 def _above_quantile(scores, trim):

@@ -181,9 +181,16 @@ class PCAScore(BaseScore):
             )
         twin = blank_twin(self)
         if begun:
-            kept = ("_moments_", "_fourier_", "n_features_in_", "feature_names_in_")
+            kept = (
+                "_moments_",
+                "_fourier_",
+                "_fitted_with_",
+                "n_features_in_",
+                "feature_names_in_",
+            )
             twin.__dict__.update({k: v for k, v in vars(self).items() if k in kept})
         Z = twin._tensor(X, reset=not begun)
+        twin._remember_parameters()
         if X_cal is not None:
             X_cal = twin._tensor(X_cal, name="X_cal")
         with exact_arithmetic(Z.device):

@@ -570,3 +570,10 @@ class TestState:
         )
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert float(run.stdout) < limit, run.stderr
+
+
+def test_a_stream_refuses_a_parameter_that_changed_on_the_way():
+    X = np.random.default_rng(0).normal(size=(60, 5))
+    score = PCAScore(2).partial_fit(X[:30]).set_params(normalize=True)
+    with pytest.raises(ValueError, match="normalize was False in fit and is True now"):
+        score.partial_fit(X[30:])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 
 from . import _composition as parts
@@ -14,24 +14,15 @@ class Calibration:
     """What calibration rows said of a model and a confidence that had not seen them.
 
     `inputs` is what the confidence sees of the rows; `accepted` is its own decision, None where a
-    rule is to decide.
+    rule is to decide; `groups` are for a rule, None where there are none.
     """
 
     rows: np.ndarray
     inputs: object
     errors: np.ndarray
+    groups: np.ndarray = None
     scores: np.ndarray = None
     accepted: np.ndarray = None
-
-    def judge(self, estimator, confidence, by_rule):
-        """Score the rows, and let the confidence decide unless a rule will."""
-        if confidence is None:
-            self.scores = parts.softmax_response(estimator, self.inputs)
-            return
-        parts.check_scores_new_rows(confidence)
-        self.scores = parts.scores_of(confidence, self.inputs)
-        if not by_rule:
-            self.accepted = parts.decisions_of(confidence, self.inputs, self.scores)
 
 
 def calibrate(spec, X, y, routed):
@@ -39,9 +30,8 @@ def calibrate(spec, X, y, routed):
 
     Parameters
     ----------
-    spec : estimator
-        Has `estimator`, `confidence`, `threshold`, `response_method`, `calibration_size`, `cv`
-        and `random_state`.
+    spec : SelectiveModel
+        Says which parts there are, how rows are split and what an error is.
     X, y : indexable
         All rows.
     routed : Bunch
@@ -59,6 +49,7 @@ def calibrate(spec, X, y, routed):
 class _Fitting:
     def __init__(self, spec, X, y, routed):
         self.spec, self.X, self.y, self.routed = spec, X, y, routed
+        self.by_class = is_classifier(spec)
         self.by_rule = spec.threshold is not None
         self.on_calibration = spec.confidence is not None and parts.fits_on_calibration(
             spec.confidence
@@ -72,14 +63,16 @@ class _Fitting:
         if parts.is_frozen(spec.estimator) and not fits_confidence:
             train, rows = np.arange(0), np.arange(len(self.y))
         else:
-            train, rows = parts.split_rows(self.y, spec.calibration_size, spec.random_state)
+            train, rows = parts.split_rows(
+                self.y, spec.calibration_size, spec.random_state, self.by_class
+            )
         estimator = self._fit_estimator(train)
         calibration = self._errors(estimator, rows)
         if self.on_calibration:
             confidence = self._fit_on_calibration(estimator, calibration)
         else:
             confidence = self._fit_confidence(estimator, train, calibration)
-        calibration.judge(estimator, confidence, self.by_rule)
+        self._judge(calibration, estimator, confidence)
         return estimator, confidence, calibration
 
     def cross_fit(self):
@@ -90,21 +83,21 @@ class _Fitting:
                 "out to calibrate on the rows given."
             )
         folds = []
-        splitter = check_cv(spec.cv, self.y, classifier=True)
+        splitter = check_cv(spec.cv, self.y, classifier=self.by_class)
         for train, rows in splitter.split(self.X, self.y, **self.routed.splitter.split):
             estimator = self._fit_estimator(train)
             self._check_columns(estimator)
             fold = self._errors(estimator, rows)
             if not self.on_calibration:
                 confidence = self._fit_confidence(estimator, train, fold)
-                fold.judge(estimator, confidence, self.by_rule)
+                self._judge(fold, estimator, confidence)
             folds.append(fold)
         pooled = self._pool(folds)
         everything = np.arange(len(self.y))
         estimator = self._fit_estimator(everything)
         if self.on_calibration:
             confidence = self._fit_on_calibration(estimator, pooled)
-            pooled.judge(estimator, confidence, self.by_rule)
+            self._judge(pooled, estimator, confidence)
         else:
             confidence = self._refit_confidence(estimator, everything, pooled)
         return estimator, confidence, pooled
@@ -124,12 +117,25 @@ class _Fitting:
         return parts.response(estimator, X, self.spec.response_method)
 
     def _errors(self, estimator, rows):
-        predictions = np.asarray(estimator.predict(parts.rows(self.X, rows)))
+        X = parts.rows(self.X, rows)
+        predictions = np.asarray(estimator.predict(X))
         return Calibration(
             rows=rows,
             inputs=self._inputs(estimator, rows),
-            errors=parts.errors(predictions, self.y[rows]).astype(np.float64),
+            errors=self.spec._errors(predictions, self.y[rows]),
+            groups=self.spec._groups(X, predictions),
         )
+
+    def _judge(self, calibration, estimator, confidence):
+        """Score calibration rows, and let the confidence decide unless a rule will."""
+        inputs = calibration.inputs
+        if confidence is None:
+            calibration.scores = self.spec._own_confidence(estimator, inputs)
+            return
+        parts.check_scores_new_rows(confidence)
+        calibration.scores = parts.scores_of(confidence, inputs)
+        if not self.by_rule:
+            calibration.accepted = parts.decisions_of(confidence, inputs, calibration.scores)
 
     def _confidence_params(self, estimator, rows):
         params = parts.metadata_rows(self.X, self.routed.confidence.fit, rows)
@@ -211,4 +217,5 @@ class _Fitting:
         inputs = None
         if self.on_calibration:
             inputs = self.X if self.spec.response_method is None else pool("inputs")
-        return Calibration(rows[order], inputs, pool("errors"), pool("scores"), pool("accepted"))
+        pooled = {name: pool(name) for name in ("errors", "groups", "scores", "accepted")}
+        return Calibration(rows[order], inputs, **pooled)

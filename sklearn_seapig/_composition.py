@@ -58,11 +58,11 @@ def metadata_rows(X, params, index):
     return {**_check_method_params(X, cut, indices=index), **whole}
 
 
-def split_rows(y, size, random_state):
+def split_rows(y, size, random_state, by_class):
     """Return the indices of training and calibration rows.
 
-    Classes keep their shares where each has enough rows. A class that would be left without a
-    training row keeps one, so that the estimator learns every class of `y`.
+    `by_class`: classes keep their shares where each has enough rows, and a class that would be left
+    without a training row keeps one, so that the estimator learns every class of `y`.
     """
     n = len(y)
     n_calibration = int(np.ceil(round(size * n, 9))) if size < 1 else int(size)
@@ -71,6 +71,8 @@ def split_rows(y, size, random_state):
             f"calibration_size={size} leaves no training rows with n_samples={n}; lower it or "
             "give more rows."
         )
+    if not by_class:
+        return train_test_split(np.arange(n), test_size=n_calibration, random_state=random_state)
     _, column, count = np.unique(y, return_inverse=True, return_counts=True)
     enough = count.min() >= 2 and min(n_calibration, n - n_calibration) >= len(count)
     train, calibration = train_test_split(
@@ -122,26 +124,6 @@ def _check_output(output, estimator, method):
         )
 
 
-def errors(predictions, y):
-    """Return where predictions differ from the true classes."""
-    if isinstance(predictions[0], str) != isinstance(y[0], str):
-        raise ValueError(
-            f"The estimator predicts classes such as {predictions[:1].tolist()}, but y holds "
-            f"labels such as {y[:1].tolist()}; give y in the classes that the estimator knows."
-        )
-    return predictions != y
-
-
-def softmax_response(estimator, X):
-    """Return the largest class probability of each row."""
-    if not hasattr(estimator, "predict_proba"):
-        raise ValueError(
-            f"confidence=None needs predict_proba, which {type(estimator).__name__} does not have; "
-            "give a confidence, with response_method='decision_function' if it is to see decisions."
-        )
-    return response(estimator, X, "predict_proba").max(axis=1).astype(np.float64)
-
-
 def fit_confidence(confidence, Z, y, Z_calibration, params):
     """Fit a confidence on training rows, and bound it on calibration rows where it can be.
 
@@ -160,7 +142,7 @@ def fit_confidence(confidence, Z, y, Z_calibration, params):
         else:
             confidence.fit(Z, y, **params)
             if bounded:
-                last.set_threshold(X=_before_last(confidence, Z_calibration))
+                last.set_threshold(X=before_last(confidence, Z_calibration))
     return confidence
 
 
@@ -179,13 +161,15 @@ def _fits_step_by_step(pipeline):
     )
 
 
-def _before_last(confidence, Z):
-    """Return rows as the part of a confidence that decides sees them."""
-    while isinstance(confidence, Pipeline):
-        if len(confidence) > 1:
-            Z = confidence[:-1].transform(Z)
-        confidence = confidence[-1]
-    return Z
+def before_last(confidence, Z):
+    """Return rows as `last_step` of a confidence sees them."""
+    if is_frozen(confidence):
+        return before_last(confidence.estimator, Z)
+    if not isinstance(confidence, Pipeline):
+        return Z
+    if len(confidence) > 1:
+        Z = confidence[:-1].transform(Z)
+    return before_last(confidence[-1], Z)
 
 
 def check_scores_new_rows(confidence):

@@ -1,28 +1,17 @@
 """A classifier that predicts or abstains."""
 
-from numbers import Integral, Real
-
 import numpy as np
-from sklearn.base import ClassifierMixin, _fit_context, clone, is_regressor
-from sklearn.utils import get_tags, indexable
-from sklearn.utils._param_validation import HasMethods, RealNotInt, StrOptions
-from sklearn.utils.metadata_routing import _raise_for_params, process_routing
+from sklearn.base import ClassifierMixin, is_regressor
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from . import _composition as parts
-from ._calibrate import calibrate
 from ._reject_label import resolve_reject_label, with_rejections
 from ._selective_model import SelectiveModel
-from ._state import blank_twin, snapshot
-from ._validation import Range
-from .thresholds import QuantileThreshold
+from ._state import snapshot
 
 
 def _estimator_has(method):
@@ -57,6 +46,9 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         parts are frozen) or `cv` is given.
     cv : int, cross-validation generator or iterable, default=None
         Calibrate on out-of-fold confidences of all rows, then fit both parts on all rows.
+    group_by : callable, default=None
+        Called with X, returns the group of each row, for rules with a bound a group
+        (`GroupThreshold`). None takes the predicted class.
     reject_label : label, "auto" or None, default="auto"
         What `predict` returns where it abstains. "auto" is -1, or one below the smallest class
         where -1 is a class, or "rejected" for string classes. None never abstains: `predict` is
@@ -75,13 +67,20 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     rule_ : threshold rule or None
         The fitted rule; None where the confidence decides itself.
     threshold_ : float
-        The bound on ``score_samples``; rows that reach it are accepted.
+        The bound on ``score_samples``; rows that reach it are accepted. Of a rule with a bound a
+        group it is the one for groups that it does not know.
+    guarantee_ : str
+        What the bound promises, with its numbers, as of `fit` or `set_threshold`.
     coverage_ : float
-        Share of calibration rows accepted, by the bound of `fit`.
+        Share of calibration rows accepted, as of `fit` or `set_threshold`.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Confidences of the calibration rows.
-    calibration_errors_ : ndarray of shape (n_calibration,)
+    calibration_errors_ : ndarray of shape (n_calibration,) or None
         1 where the estimator was wrong on the calibration row, else 0.
+    calibration_groups_ : ndarray of shape (n_calibration,)
+        Groups of the calibration rows.
+    calibration_weight_ : ndarray of shape (n_calibration,) or None
+        Weights of the calibration rows, where a rule was given any.
     reject_label_ : label or None
         What `reject_label` became.
     classes_ : ndarray of shape (n_classes,)
@@ -107,8 +106,11 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     those for calibration rows; one with ``fits_on_calibration`` (logit scores) is fitted on the
     outputs for calibration rows alone, with the column of the true class as y.
 
-    The bound of ``cv`` comes from models fitted on fewer rows than the final one, so it tends to
-    accept a little more than asked for.
+    A promise (``guarantee_``) is for rows exchangeable with the calibration rows, and for parts
+    that have not seen these. With ``cv`` it is approximate: scores and errors come from models
+    fitted on fewer rows than the final one, which tends to err a little less and to accept a little
+    more. It is approximate too for a score that learns from calibration rows (a logit score with
+    ``temperature="fit"``).
 
     Scorers of scikit-learn count an abstention as an error. `score` counts its cost.
 
@@ -138,18 +140,9 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     """
 
     _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "predict"])],
-        "confidence": [HasMethods("fit"), None],
-        "threshold": [HasMethods("fit"), None],
+        **SelectiveModel._parameter_constraints,
         "response_method": [StrOptions({"predict_proba", "decision_function", "transform"}), None],
-        "calibration_size": [
-            Range(RealNotInt, 0, 1, closed="neither"),
-            Range(Integral, 1, None, closed="left"),
-        ],
-        "cv": ["cv_object"],
         "reject_label": "no_validation",
-        "reject_cost": [Range(Real, 0, None, closed="left")],
-        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -161,6 +154,7 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         response_method=None,
         calibration_size=0.2,
         cv=None,
+        group_by=None,
         reject_label="auto",
         reject_cost=0.2,
         random_state=None,
@@ -171,74 +165,56 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         self.response_method = response_method
         self.calibration_size = calibration_size
         self.cv = cv
+        self.group_by = group_by
         self.reject_label = reject_label
         self.reject_cost = reject_cost
         self.random_state = random_state
 
-    # Parts are validated when they are fitted, frozen ones never: no need to skip their checks.
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **params):
-        """Fit the parts and learn the threshold.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Rows, in any form that the parts understand.
-        y : array-like of shape (n_samples,)
-            Class labels.
-        **params : dict
-            Metadata for the ``fit`` of the parts and the ``split`` of `cv`, routed by request;
-            an entry with one value a row is split like X. An ``X_cal`` is passed on whole, and a
-            confidence that takes it is bounded on it in place of the calibration rows.
-
-        Returns
-        -------
-        self : SelectiveClassifier
-            The fitted classifier.
-
-        Raises
-        ------
-        ValueError
-            If the rows cannot be split, `cv` is given with a frozen part, the reject label is a
-            class, or a part refuses its input. The classifier is then as it was before.
-        TypeError
-            If the confidence cannot score new rows.
-        """
-        _raise_for_params(params, self, None)
-        twin = blank_twin(self)
-        twin._fit(X, y, params)
-        self.__dict__ = twin.__dict__
-        return self
-
-    def _fit(self, X, y, params):
-        X, y = validate_data(self, X, y, skip_check_array=True)
-        X, y = indexable(X, y)
+    def _check_target(self, y):
         y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
         check_classification_targets(y)
+        return y
+
+    def _check_parts(self):
         if is_regressor(self.estimator):
             raise ValueError(
                 f"estimator must be a classifier, got the regressor {type(self.estimator).__name__}"
-                "; its predictions are no classes."
+                "; its predictions are no classes. SelectiveRegressor takes it."
             )
         if self.confidence is None and self.response_method is not None:
             raise ValueError(
                 f"response_method={self.response_method!r} is for a confidence to see, but "
                 "confidence is None (softmax response); give a confidence or drop it."
             )
-        routed = process_routing(self, "fit", **params)
-        self.estimator_, self.confidence_, calibration = calibrate(self, X, y, routed)
+
+    def _learn_target(self, y):
         # A frozen estimator has classes of its own; another one has seen every class of y.
         self.classes_ = np.asarray(getattr(self.estimator_, "classes_", np.unique(y)))
         self.reject_label_ = resolve_reject_label(self.reject_label, self.classes_)
-        self.calibration_scores_ = calibration.scores
-        self.calibration_errors_ = calibration.errors
-        self.rule_, accepted = None, calibration.accepted
-        if accepted is None:
-            rule = QuantileThreshold() if self.threshold is None else clone(self.threshold)
-            self.rule_ = rule.fit(calibration.scores, calibration.errors)
-            accepted = calibration.scores >= self.rule_.threshold_
-        self.coverage_ = float(np.mean(accepted))
+
+    @staticmethod
+    def _errors(predictions, y):
+        """Return 1 where predictions differ from the true classes, else 0."""
+        if isinstance(predictions[0], str) != isinstance(y[0], str):
+            raise ValueError(
+                f"The estimator predicts classes such as {predictions[:1].tolist()}, but y holds "
+                f"labels such as {y[:1].tolist()}; give y in the classes that the estimator knows."
+            )
+        return (predictions != y).astype(np.float64)
+
+    @staticmethod
+    def _own_confidence(estimator, X):
+        """Return the largest class probability of each row (softmax response)."""
+        if not hasattr(estimator, "predict_proba"):
+            raise ValueError(
+                f"confidence=None needs predict_proba, which {type(estimator).__name__} does not "
+                "have; give a confidence, with response_method='decision_function' if it is to see "
+                "decisions."
+            )
+        return parts.response(estimator, X, "predict_proba").max(axis=1).astype(np.float64)
+
+    def _groups(self, X, predictions):
+        return predictions if self.group_by is None else super()._groups(X, predictions)
 
     def predict(self, X):
         """Return the predicted class of each accepted row and ``reject_label_`` for the others.
@@ -284,10 +260,10 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y, sample_weight)
         if state.reject_label_ is None:
-            cost = parts.errors(np.asarray(state.estimator_.predict(X)), y)
+            cost = state._errors(np.asarray(state.estimator_.predict(X)), y)
         else:
             selection = state.select(X)
-            wrong = parts.errors(selection.predictions, y)
+            wrong = state._errors(selection.predictions, y)
             cost = np.where(selection.selected, wrong, float(state.reject_cost))
         return float(1 - np.average(cost, weights=sample_weight))
 

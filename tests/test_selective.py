@@ -57,6 +57,7 @@ def test_the_constructor_only_stores():  # FB-28
         "response_method",
         "calibration_size",
         "cv",
+        "group_by",
         "reject_label",
         "reject_cost",
         "random_state",

@@ -1,0 +1,37 @@
+"""What a selective model asks of a threshold rule, be it one of this package or not."""
+
+from inspect import signature
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from ._composition import last_step
+from .thresholds import QuantileThreshold
+
+
+def fit_rule(rule, scores, errors, groups, params):
+    """Return a fitted clone of a rule; one that knows groups is given them."""
+    if groups is not None and has_fit_parameter(rule, "groups"):
+        params = {**params, "groups": groups}
+    return clone(rule).fit(scores, errors, **params)
+
+
+def accepted_by(rule, scores, groups):
+    """Return where a fitted rule accepts, one that has no more than a bound included."""
+    if not hasattr(rule, "accept"):
+        return scores >= rule.threshold_
+    if "groups" in signature(rule.accept).parameters:
+        return np.asarray(rule.accept(scores, groups=groups))
+    return np.asarray(rule.accept(scores))
+
+
+def promise_of(rule, confidence):
+    """Return the promise of a fitted rule, or of the bound that a confidence holds itself."""
+    if rule is not None:
+        return getattr(rule, "guarantee_", f"none: {type(rule).__name__} promises nothing")
+    last = last_step(confidence)
+    needed = ("set_threshold", "quantile", "calibration_scores_")
+    if all(hasattr(last, name) for name in needed):
+        return QuantileThreshold(last.quantile).fit(last.calibration_scores_).guarantee_
+    return f"none: {type(last).__name__} keeps an offset_ of its own, not one of calibration rows"

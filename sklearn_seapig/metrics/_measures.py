@@ -1,0 +1,109 @@
+"""What is measured of a `Sample`: plain functions of blocks along the last axis."""
+
+import numpy as np
+
+from ._sample import harmonic_span
+
+# Absorbs the rounding of a share that is compared with a target.
+SLACK = 1e-12
+
+
+def cumulated(blocks):
+    """Return the weight and the loss of all rows down to the end of each block."""
+    return np.cumsum(blocks.weight, axis=-1), np.cumsum(blocks.loss, axis=-1)
+
+
+def mean_loss(sample):
+    """Return the risk at full coverage."""
+    blocks = sample.blocks
+    return blocks.loss.sum(axis=-1) / blocks.weight.sum(axis=-1)
+
+
+def aurc(sample):
+    """Return the mean over all rows of the selective risk at their rank."""
+    return _mean_selective_risk(sample.blocks)
+
+
+def oracle_aurc(sample):
+    """Return the AURC of the ordering by loss, the smallest that these losses allow."""
+    return _mean_selective_risk(sample.oracle)
+
+
+def excess_aurc(sample):
+    """Return the AURC above that of the oracle; rounding cannot make it negative."""
+    return np.maximum(aurc(sample) - oracle_aurc(sample), 0)
+
+
+def normalized_aurc(sample):
+    """Return the excess AURC in units of that of a random order; nan where no order matters."""
+    room = mean_loss(sample) - oracle_aurc(sample)
+    return _ratio(excess_aurc(sample), np.where(room > SLACK * mean_loss(sample), room, 0))
+
+
+def augrc(sample):
+    """Return the area below the generalized risk, by the trapezoid of block ends."""
+    blocks = sample.blocks
+    weight, loss = cumulated(blocks)
+    height = loss - blocks.loss / 2
+    return (blocks.weight * height).sum(axis=-1) / weight[..., -1] ** 2
+
+
+def failure_auroc(sample):
+    """Return P(a correct row is more confident than a wrong one), ties counted half."""
+    blocks = sample.blocks
+    right = blocks.weight - blocks.loss
+    before = np.cumsum(right, axis=-1) - right / 2
+    ordered = (blocks.loss * before).sum(axis=-1)
+    return _ratio(ordered, right.sum(axis=-1) * blocks.loss.sum(axis=-1))
+
+
+def fpr_at_tpr(sample, tpr):
+    """Return the share of wrong rows accepted where a share `tpr` of the correct ones is."""
+    weight, loss = cumulated(sample.blocks)
+    right = weight - loss
+    reached = right >= right[..., -1:] * tpr * (1 - SLACK)
+    return _ratio(_first(loss, reached), loss[..., -1] * (right[..., -1] > 0))
+
+
+def coverage_at_risk(sample, target):
+    """Return the largest coverage of a block end whose selective risk is at most `target`."""
+    weight, loss = cumulated(sample.blocks)
+    allowed = (loss <= weight * target * (1 + SLACK)) & (weight > 0)
+    return np.where(allowed, weight, 0).max(axis=-1) / weight[..., -1]
+
+
+def risk_at_coverage(sample, coverage):
+    """Return the selective risk at the first block end that covers a share `coverage`."""
+    weight, loss = cumulated(sample.blocks)
+    reached = weight >= weight[..., -1:] * coverage * (1 - SLACK)
+    return _first(loss, reached) / _first(weight, reached)
+
+
+def _mean_selective_risk(blocks):
+    """Return the mean of the selective risk over the ranks of all rows.
+
+    Inside a block the loss grows linearly, row by row, which is its mean over all orders of the
+    rows. With c rows of mean weight w after weight W and loss E, and loss b, the j-th of them has
+    the risk (E + j b / c) / (W + j w); both sums over j are harmonic.
+    """
+    weight, loss = cumulated(blocks)
+    if (blocks.rows == 1).all():
+        return (blocks.weight * loss / weight).sum(axis=-1) / weight[..., -1]
+    filled, tied = blocks.rows > 0, blocks.rows > 1
+    counted = np.where(filled, blocks.rows, 1)
+    start = (weight - blocks.weight) * counted / np.where(filled, blocks.weight, 1)
+    span = filled / (start + 1)
+    span[tied] = harmonic_span(start[tied], blocks.rows[tied])
+    ramp = np.where(tied, blocks.rows - start * span, span)
+    mass = (loss - blocks.loss) * span + blocks.loss / counted * ramp
+    return mass.sum(axis=-1) / weight[..., -1]
+
+
+def _first(values, reached):
+    at = reached.argmax(axis=-1)
+    return np.take_along_axis(values, at[..., None], axis=-1)[..., 0]
+
+
+def _ratio(numerator, denominator):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator > 0, numerator / denominator, np.nan)

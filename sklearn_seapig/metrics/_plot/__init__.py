@@ -1,0 +1,1 @@
+"""Pictures of confidences, thresholds and risks. Each display is exported by `metrics`."""

@@ -1,0 +1,226 @@
+"""Risk and coverage against the threshold."""
+
+import numpy as np
+
+from .._response import respond
+from ..risk_coverage import risk_coverage_curve
+from ._common import COLORS, limit_risk, need_matplotlib, open_axes, shown_range, thin
+
+POINTS = 2000  # steps of one drawn line; the attributes keep every one
+
+
+class ThresholdDisplay:
+    """Selective risk and coverage against the threshold on the confidence.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    curve : RiskCoverageCurve
+        What `risk_coverage_curve` returns.
+    threshold : float, default=None
+        The chosen bound on the confidence.
+    certified : float, default=None
+        The smallest threshold that a rule vouches for: all from there on are shaded.
+    max_risk : float, default=None
+        The risk that is allowed, drawn as a line.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the risk.
+    ax_coverage_ : matplotlib Axes
+        Axes of the coverage, on the right side.
+    figure_ : matplotlib Figure
+        Figure of the picture.
+    risk_line_, coverage_line_ : matplotlib Line2D
+        The two curves.
+    threshold_line_, max_risk_line_ : matplotlib Line2D or None
+        The chosen threshold and the allowed risk.
+    certified_region_ : matplotlib Patch or None
+        The shaded thresholds.
+
+    See Also
+    --------
+    RiskCoverageDisplay : Risk against coverage.
+
+    Notes
+    -----
+    Both curves are steps: a row is accepted where its confidence is at least the threshold. The
+    risk of no row is not defined, so that its curve ends at the largest confidence. The axis of
+    the risk ends where the risk does from a coverage of 5 % on.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> from sklearn_seapig.metrics import ThresholdDisplay
+    >>> display = ThresholdDisplay.from_predictions(
+    ...     [0, 0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6, 0.5], threshold=0.75
+    ... )
+    >>> display.curve.coverage[display.curve.threshold >= display.threshold].max()
+    np.float64(0.4)
+    """
+
+    def __init__(self, curve, *, threshold=None, certified=None, max_risk=None):
+        self.curve = curve
+        self.threshold = threshold
+        self.certified = certified
+        self.max_risk = max_risk
+
+    def plot(self, ax=None, **kwargs):
+        """Draw the two curves, the risk on the left axis and the coverage on the right one.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw in; None makes a new figure.
+        **kwargs : dict
+            Passed to ``ax.plot`` for both curves.
+
+        Returns
+        -------
+        display : ThresholdDisplay
+            This object.
+        """
+        self.ax_ = open_axes(ax, self)
+        self.figure_, self.ax_coverage_ = self.ax_.figure, self.ax_.twinx()
+        self._draw_curves(kwargs)
+        left, right = self._limits()
+        self.threshold_line_ = self.max_risk_line_ = self.certified_region_ = None
+        if self.certified is not None and self.certified < right:
+            self.certified_region_ = self.ax_.axvspan(
+                max(self.certified, left), right, color=COLORS[2], alpha=0.15, label="certified"
+            )
+        if self.max_risk is not None:
+            self.max_risk_line_ = self.ax_.axhline(
+                self.max_risk, color=COLORS[0], linestyle=":", label="allowed risk"
+            )
+        if self.threshold is not None:
+            self.threshold_line_ = self._draw_threshold(left, right)
+        self.ax_.set(xlabel="threshold on the confidence", xlim=(left, right))
+        self._legend()
+        return self
+
+    def _draw_curves(self, kwargs):
+        # A step holds down to the next smaller confidence, which it does not include.
+        rows = thin(len(self.curve.threshold), POINTS)[::-1]
+        x = self.curve.threshold[rows]
+        look = {"drawstyle": "steps-pre", **kwargs}
+        (self.risk_line_,) = self.ax_.plot(
+            x,
+            self.curve.selective_risk[rows],
+            **{"color": COLORS[0], "label": "selective risk", **look},
+        )
+        (self.coverage_line_,) = self.ax_coverage_.plot(
+            x,
+            self.curve.coverage[rows],
+            **{"color": COLORS[1], "linestyle": "--", "label": "coverage", **look},
+        )
+        limit_risk(self.ax_, [self.curve])
+        if self.max_risk is not None:
+            self.ax_.set_ylim(0, max(self.ax_.get_ylim()[1], 1.08 * self.max_risk))
+        self.ax_coverage_.set_ylim(0, 1.08)
+        self.ax_.set_ylabel("selective risk", color=self.risk_line_.get_color())
+        self.ax_coverage_.set_ylabel("coverage", color=self.coverage_line_.get_color())
+
+    def _limits(self):
+        """Return where the x axis ends: it shows the chosen threshold, but no far outlier."""
+        at = np.searchsorted(self.curve.coverage, [0.01, 0.99])
+        left, right = shown_range(self.curve.threshold, *self.curve.threshold[at[::-1]])
+        marks = [t for t in (self.threshold, self.certified) if t is not None and np.isfinite(t)]
+        left, right = min([left, *marks]), max([right, *marks])
+        margin = 0.02 * (right - left) or 0.5
+        return left - margin, right + margin
+
+    def _draw_threshold(self, left, right):
+        look = {"color": "black", "linestyle": "-.", "linewidth": 1.2}
+        label = f"chosen threshold ({self.threshold:#.3g})"
+        if not np.isfinite(self.threshold):  # all or nothing is accepted: named, not drawn
+            return self.ax_.plot([], [], label=label, **look)[0]
+        return self.ax_.axvline(self.threshold, label=label, **look)
+
+    def _legend(self):
+        handles = [self.risk_line_, self.coverage_line_, self.threshold_line_]
+        handles += [self.max_risk_line_, self.certified_region_]
+        # On the upper of the two axes, so that no curve runs over it.
+        self.ax_coverage_.legend(
+            handles=[handle for handle in handles if handle is not None],
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+            fontsize="small",
+            frameon=False,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        loss,
+        confidence,
+        *,
+        threshold=None,
+        certified=None,
+        max_risk=None,
+        sample_weight=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Draw the curves of given losses and confidences.
+
+        Parameters
+        ----------
+        loss : array-like of shape (n_samples,)
+            Loss of each row, e.g. 1 where the model is wrong, else 0.
+        confidence : array-like of shape (n_samples,)
+            Confidence of each row, higher is more normal.
+        threshold, certified, max_risk : float, default=None
+            What is drawn beside the curves, see the class.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        ax, **kwargs
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        display : ThresholdDisplay
+
+        Raises
+        ------
+        ValueError
+            If `loss` and `confidence` differ in length or hold NaN.
+        """
+        need_matplotlib(cls)
+        curve = risk_coverage_curve(loss, confidence, sample_weight=sample_weight)
+        display = cls(curve, threshold=threshold, certified=certified, max_risk=max_risk)
+        return display.plot(ax, **kwargs)
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, loss=None, ax=None, **kwargs):
+        """Draw the curves of a fitted selective model, with its own threshold.
+
+        Parameters
+        ----------
+        estimator : selective model
+            Fitted; also at the end of a Pipeline or inside a search.
+        X : array-like of shape (n_samples, ...)
+            Rows that the model was not fitted on.
+        y : array-like of shape (n_samples,)
+            True targets.
+        loss : callable, default=None
+            ``loss(y, predictions)`` returns the loss of each row; None is 1 for a wrong class,
+            else 0.
+        ax : matplotlib Axes, default=None
+            Axes to draw in; None makes a new figure.
+        **kwargs : dict
+            As in :meth:`from_predictions`.
+
+        Returns
+        -------
+        display : ThresholdDisplay
+        """
+        need_matplotlib(cls)
+        response = respond(estimator, X, y, loss)
+        chosen = {"threshold": response.threshold, **kwargs}
+        return cls.from_predictions(response.loss, response.score, ax=ax, **chosen)

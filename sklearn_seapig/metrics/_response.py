@@ -1,0 +1,66 @@
+"""What a fitted selective model says of labelled rows, wherever it stands."""
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from .._composition import errors
+
+
+def respond(estimator, X, y, loss=None):
+    """Return losses, confidences and decisions of a selective model on labelled rows.
+
+    Parameters
+    ----------
+    estimator : fitted selective model
+        Bare, at the end of a Pipeline, or the best one of a search; frozen or not.
+    X : array-like of shape (n_samples, ...)
+        Rows as `estimator` takes them.
+    y : array-like of shape (n_samples,)
+        True classes or values.
+    loss : callable, default=None
+        ``loss(y_true, y_pred)`` -> array of shape (n_samples,). None is the 0/1 error of a
+        classifier, or the loss of a selective regressor.
+
+    Returns
+    -------
+    response : Bunch
+        ``loss``, ``score`` and ``selected`` of shape (n_samples,); ``predictions`` of all rows;
+        ``model``, the selective model itself; ``threshold``, its bound.
+    """
+    model, X = _innermost(estimator, X)
+    if not (hasattr(model, "select") and hasattr(model, "estimator_")):
+        check_is_fitted(model)
+        raise TypeError(
+            f"{type(model).__name__} does not predict or abstain; wrap it, as in "
+            "SelectiveClassifier(FrozenEstimator(model)).fit(X_calibration, y_calibration)."
+        )
+    selection = model.select(X)
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(selection.predictions, y)
+    losses = _losses(model, loss, y, selection.predictions)
+    return Bunch(loss=losses, model=model, threshold=model.threshold_, **selection)
+
+
+def _innermost(estimator, X):
+    """Return the selective model inside of searches, Pipelines and frozen wrappers, and its X."""
+    while not hasattr(estimator, "select") or isinstance(estimator, Pipeline):
+        if isinstance(estimator, Pipeline):
+            check_is_fitted(estimator)
+            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+            estimator = estimator[-1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "estimator") and type(estimator).__name__ == "FrozenEstimator":
+            estimator = estimator.estimator
+        else:
+            break
+    return estimator, X
+
+
+def _losses(model, loss, y, predictions):
+    if loss is None:
+        own = getattr(model, "_losses", None)
+        return errors(predictions, y).astype(np.float64) if own is None else own(y, predictions)
+    return loss(y, predictions)

@@ -1,0 +1,134 @@
+"""Losses in order of confidence, where rows that tie are one block.
+
+Every metric is a function of blocks that lie along the last axis. One row of blocks is a data set,
+many rows are resamples of it: both are measured by the same code.
+"""
+
+import copy
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import digamma
+from sklearn.utils.validation import _check_sample_weight
+
+from ..thresholds import check_confidence
+
+
+class Blocks(NamedTuple):
+    """Blocks of tied rows, the most confident first; each array of shape (..., n_blocks)."""
+
+    rows: np.ndarray
+    weight: np.ndarray
+    loss: np.ndarray  # weighted
+    confidence: np.ndarray  # of shape (n_blocks,)
+
+
+class Sample:
+    """Checked losses and confidences, which are sorted once.
+
+    Parameters
+    ----------
+    loss, confidence : array-like of shape (n_samples,)
+    sample_weight : array-like of shape (n_samples,), default=None
+        Rows of weight 0 are left out.
+    """
+
+    def __init__(self, loss, confidence, sample_weight=None):
+        confidence, loss = check_confidence(confidence), check_loss(loss)
+        if len(loss) != len(confidence):
+            raise ValueError(
+                f"loss has {len(loss)} rows and confidence has {len(confidence)}; give one of each "
+                "for every row."
+            )
+        self.counts, self.weight = None, None
+        if sample_weight is not None:
+            weight = check_weight(sample_weight, len(loss))
+            loss, confidence, weight = loss[weight > 0], confidence[weight > 0], weight[weight > 0]
+            self.weight = weight
+        self.loss, self.confidence = loss, confidence
+
+    @property
+    def is_binary(self):
+        """Whether every loss is 0 or 1."""
+        return bool(((self.loss == 0) | (self.loss == 1)).all())
+
+    @cached_property
+    def _by_confidence(self):
+        return _tied_order(self.confidence)
+
+    @cached_property
+    def _by_loss(self):
+        return _tied_order(-self.loss)
+
+    @property
+    def blocks(self):
+        """Blocks of equal confidence."""
+        return self._blocks(*self._by_confidence)
+
+    @property
+    def oracle(self):
+        """Blocks of the best possible confidence, which is minus the loss."""
+        return self._blocks(*self._by_loss)
+
+    def resampled(self, counts):
+        """Return the samples that hold row i ``counts[..., i]`` times."""
+        # The orders are found first, so that every resample shares them.
+        _ = self._by_confidence, self._by_loss
+        other = copy.copy(self)
+        other.counts = counts
+        return other
+
+    def _blocks(self, order, starts, keys):
+        rows = np.ones(len(order)) if self.counts is None else self.counts[..., order]
+        weight = rows if self.weight is None else rows * self.weight[order]
+        loss = weight * self.loss[order]
+        if len(starts) < len(order):
+            rows, weight, loss = (
+                np.add.reduceat(values, starts, axis=-1) for values in (rows, weight, loss)
+            )
+        return Blocks(rows, weight, loss, keys)
+
+
+def _tied_order(key):
+    """Return the order of falling keys, where a new key starts in it, and these keys."""
+    order = np.argsort(key)[::-1]
+    keys = key[order]
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    return order, starts, keys if len(starts) == len(keys) else keys[starts]
+
+
+def check_loss(loss):
+    """Return losses as a float64 vector of finite numbers that are not negative."""
+    loss = check_confidence(loss, name="loss")
+    bad = ~((loss >= 0) & (loss < np.inf))
+    if bad.any():
+        raise ValueError(
+            f"loss holds {loss[bad.argmax()]} in row {bad.argmax()}; every loss must be finite and "
+            "not negative, such as 0 or 1 for an error, or an absolute residual."
+        )
+    return loss
+
+
+def check_weight(sample_weight, n):
+    """Return weights as a float64 vector that is not all zero."""
+    weight = _check_sample_weight(
+        sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True
+    )
+    if weight.sum() == 0:
+        raise ValueError("sample_weight sums to 0; give at least one row a weight above 0.")
+    return weight
+
+
+def harmonic_span(start, count):
+    """Return the sum of 1 / (start + j) over j = 1 ... count, to nearly full precision.
+
+    A difference of harmonic numbers cancels where `start` is large; there it is the difference of
+    the expansion of the digamma function, taken term by term.
+    """
+    # At 100 the first term that is left out is below the rounding.
+    low, high = np.maximum(start, 100) + 0.5, np.maximum(start, 100) + count + 0.5
+    span = np.log1p(count / low)
+    for power, factor in ((2, 1 / 24), (4, -7 / 960), (6, 31 / 8064)):
+        span += factor * (high**-power - low**-power)
+    return np.where(start < 100, digamma(start + count + 1) - digamma(start + 1), span)

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -50,6 +51,7 @@ def test_bound_is_minus_the_kth_smallest_uncertainty(n, q):
     assert (confidence >= expected).sum() == quantile_rank(n, q)
 
 
+@pytest.mark.filterwarnings("ignore:ties")
 @pytest.mark.parametrize("q", [0.5, 0.8, 0.9, 0.95])
 def test_ties_are_accepted(q):
     # SP-TH-03
@@ -57,6 +59,16 @@ def test_ties_are_accepted(q):
     rule = QuantileThreshold(q).fit(confidence)
     assert rule.accept(confidence).mean() >= q
     assert QuantileThreshold(q).fit(np.full(50, 0.3)).accept([0.3, 0.2]).tolist() == [True, False]
+
+
+def test_ties_that_overshoot_by_more_than_five_points_are_told():
+    # FB-21
+    with pytest.warns(UserWarning, match=r"ties: 60 of .* achieved coverage is 1 where 0\.51"):
+        QuantileThreshold(0.5).fit(np.repeat([0.0, 1.0], [60, 40]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        QuantileThreshold(0.95).fit(np.repeat([0.0, 1.0], [60, 40]))
+        QuantileThreshold(0.01).fit(np.arange(3.0))
 
 
 def test_17_million_scores():
@@ -72,6 +84,7 @@ def test_17_million_scores():
 
 
 @pytest.mark.parametrize("q", [1e-12, 0.3, 0.56, 0.9, 1.0])
+@pytest.mark.filterwarnings("ignore:ties")
 def test_integer_weights_are_repetitions(q):
     rng = np.random.default_rng(0)
     confidence, weight = rng.integers(0, 9, size=30) / 8, rng.integers(0, 4, size=30)

@@ -1,0 +1,12 @@
+"""Rules that turn the confidences of calibration rows into a bound."""
+
+from ._base import check_confidence
+from ._quantile import QuantileThreshold, quantile_bound, quantile_rank, weighted_quantile_bound
+
+__all__ = [
+    "QuantileThreshold",
+    "check_confidence",
+    "quantile_bound",
+    "quantile_rank",
+    "weighted_quantile_bound",
+]

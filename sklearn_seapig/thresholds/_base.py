@@ -1,0 +1,121 @@
+"""What every threshold rule shares: the checks of its input and the contract of its output.
+
+Every rule is an estimator with ``fit(confidence, error=None, *, groups=None, sample_weight=None)``
+and the fitted attributes ``threshold_``, ``feasible_`` and ``guarantee_``. A row is accepted where
+its confidence is at least ``threshold_``, ties included.
+"""
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+
+from .._state import VersionStamp, blank_twin
+from .._torch import to_numpy
+from .._warn import warn
+
+
+class ThresholdRule(VersionStamp, BaseEstimator):
+    """Base class of the rules; a rule writes `_learn`, which sets the fitted attributes."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, confidence, error=None, *, groups=None, sample_weight=None):
+        """Learn the bound.
+
+        Parameters
+        ----------
+        confidence : array-like of shape (n_samples,)
+            Confidences of calibration rows; higher is more normal.
+        error : array-like of shape (n_samples,), default=None
+            Losses of the predictions on these rows (1 where wrong, 0 where right); only for rules
+            about errors.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows; only for a rule with one bound per group.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; the class says what they mean.
+
+        Returns
+        -------
+        self : object
+            The fitted rule.
+
+        Raises
+        ------
+        ValueError
+            If an array is not what the rule needs or a parameter is out of its range. The rule is
+            then as it was before.
+        """
+        confidence = check_confidence(confidence)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_weight(sample_weight, confidence)
+        twin = blank_twin(self)
+        twin.n_calibration_ = len(confidence)
+        twin._learn(confidence, error, groups, weight)
+        self.__dict__ = twin.__dict__
+        return self
+
+    def accept(self, confidence, groups=None):
+        """Return where a confidence reaches the bound.
+
+        Parameters
+        ----------
+        confidence : array-like of shape (n_samples,)
+            Confidences of query rows.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows; only for a rule with one bound per group.
+
+        Returns
+        -------
+        accepted : bool ndarray of shape (n_samples,)
+            True where ``confidence >= threshold_``.
+        """
+        check_is_fitted(self)
+        return check_confidence(confidence) >= self.threshold_
+
+    def _learn(self, confidence, error, groups, weight):
+        raise NotImplementedError
+
+
+def check_confidence(confidence, name="confidence"):
+    """Return confidences as a float64 vector without NaN; infinities are honest bounds."""
+    if isinstance(confidence, torch.Tensor):
+        confidence = to_numpy(confidence, name)
+    shape = np.shape(confidence)
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(f"{name} should be a 1d array, got an array of shape {shape} instead.")
+    confidence = column_or_1d(confidence, dtype=np.float64, warn=True)
+    if len(confidence) == 0:
+        raise ValueError(f"{name} has 0 samples; give at least one calibration row.")
+    missing = int(np.isnan(confidence).sum())
+    if missing:
+        raise ValueError(
+            f"{name} contains NaN in {missing} of {len(confidence)} rows; mend the score first."
+        )
+    return confidence
+
+
+def _check_weight(sample_weight, confidence):
+    weight = _check_sample_weight(
+        sample_weight, confidence[:, None], dtype=np.float64, ensure_non_negative=True
+    )
+    if weight.sum() == 0:
+        raise ValueError("sample_weight sums to 0; give at least one row a weight above 0.")
+    return weight
+
+
+def rows(n):
+    """Return the words for n calibration rows."""
+    return f"{n} calibration row{'s' * (n != 1)}"
+
+
+def warn_of_ties(confidence, bound, rank):
+    """Warn where rows tied at the bound make a rule accept far more than the rank asked for."""
+    n = len(confidence)
+    achieved = np.count_nonzero(confidence >= bound)
+    if achieved > rank + 0.05 * n:
+        warn(
+            f"ties: {np.count_nonzero(confidence == bound)} of {rows(n)} have the confidence at "
+            f"the bound, so the achieved coverage is {achieved / n:.4g} where {rank / n:.4g} was "
+            "asked for; a confidence with more distinct values comes closer."
+        )

@@ -10,13 +10,13 @@ import torch
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
-from .._state import VersionStamp, blank_twin
+from .._state import VersionStamp
 from .._torch import to_numpy
 from .._warn import warn
 
 
 class ThresholdRule(VersionStamp, BaseEstimator):
-    """Base class of the rules; a rule writes `_learn`, which sets the fitted attributes."""
+    """Base class of the rules; a rule writes `_learn`, which returns the fitted attributes."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, confidence, error=None, *, groups=None, sample_weight=None):
@@ -49,10 +49,9 @@ class ThresholdRule(VersionStamp, BaseEstimator):
         weight = None
         if sample_weight is not None:
             weight = _check_weight(sample_weight, confidence)
-        twin = blank_twin(self)
-        twin.n_calibration_ = len(confidence)
-        twin._learn(confidence, error, groups, weight)
-        self.__dict__ = twin.__dict__
+        learned = self._learn(confidence, error, groups, weight)
+        # One assignment: a thread that judges meanwhile sees the old bound or the new one.
+        self.__dict__ = {**vars(self), "n_calibration_": len(confidence), **learned}
         return self
 
     def accept(self, confidence, groups=None):

@@ -101,12 +101,15 @@ class QuantileThreshold(ThresholdRule):
     def _learn(self, confidence, error, groups, weight):
         n = len(confidence)
         if weight is None:
-            self.threshold_ = quantile_bound(confidence, self.q)
-            warn_of_ties(confidence, self.threshold_, quantile_rank(n, self.q))
+            bound = quantile_bound(confidence, self.q)
+            warn_of_ties(confidence, bound, quantile_rank(n, self.q))
         else:
-            self.threshold_ = weighted_quantile_bound(confidence, weight, self.q)
-        self.feasible_ = True
+            bound = weighted_quantile_bound(confidence, weight, self.q)
         share = min(self.q, n / (n + 1))
-        self.guarantee_ = (
-            f"accepts a fresh exchangeable row with probability >= {share:.4g} ({rows(n)})"
-        )
+        return {
+            "threshold_": bound,
+            "feasible_": True,
+            "guarantee_": (
+                f"accepts a fresh exchangeable row with probability >= {share:.4g} ({rows(n)})"
+            ),
+        }

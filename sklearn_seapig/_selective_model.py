@@ -111,7 +111,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         self.calibration_scores_ = calibration.scores
         self.calibration_errors_ = calibration.errors
         self.calibration_groups_ = calibration.groups
-        self.calibration_weight_ = for_rule.get("sample_weight")
+        self.calibration_weight_ = _copy_of(for_rule.get("sample_weight"))
         self._out_of_fold_ = self.cv is not None
         self._decide_by(self._rule(), for_rule, calibration.accepted)
 
@@ -170,7 +170,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         elif y is not None:
             raise ValueError("y is given without X; set_threshold needs the rows of these targets.")
         elif sample_weight is not None:
-            twin.calibration_weight_ = column_or_1d(sample_weight)
+            twin.calibration_weight_ = _copy_of(sample_weight)
         weight = twin.calibration_weight_
         twin._decide_by(twin._rule(), {} if weight is None else {"sample_weight": weight})
         self.__dict__ = twin.__dict__
@@ -199,7 +199,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
             self.calibration_errors_ = self._errors(predictions, y)
         self.calibration_scores_ = self._score(X)[0].copy()  # may be a column of X
         self.calibration_groups_ = self._groups(X, predictions)
-        self.calibration_weight_ = None if sample_weight is None else column_or_1d(sample_weight)
+        self.calibration_weight_ = _copy_of(sample_weight)
         self._out_of_fold_ = False
 
     @property
@@ -298,3 +298,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         for name in ("sparse", "allow_nan", "string", "categorical"):
             setattr(tags.input_tags, name, all(getattr(part, name) for part in seen))
         return tags
+
+
+def _copy_of(weight):
+    return None if weight is None else np.array(weight, dtype=np.float64)

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOME = {
     "BaseLogitScore": "scores._logits",
     "BaseScore": "base",
+    "ConformalThreshold": "thresholds",
     "CosineScore": "scores.neighbors",
     "EnergyScore": "scores.energy",
     "EntropyScore": "scores.logits",
@@ -23,16 +24,22 @@ _HOME = {
     "PyODScore": "adapters.pyod",
     "QuantileThreshold": "thresholds",
     "RandomScore": "scores.random",
+    "RiskCoverageMetric": "adapters.torchmetrics",
     "SelectiveClassifier": "selective",
+    "SelectiveMetric": "adapters.torchmetrics",
+    "SelectiveRegressor": "regression",
     "SoftmaxScore": "scores.logits",
     "TemperatureScaler": "calibration",
     "TorchEmbedder": "embedding",
+    "load": "persistence",
+    "save": "persistence",
 }
 
 # PyODScore is left out: a star import must not fail where PyOD is not installed.
 __all__ = [
     "BaseLogitScore",
     "BaseScore",
+    "ConformalThreshold",
     "CosineScore",
     "EnergyScore",
     "EntropyScore",
@@ -45,9 +52,12 @@ __all__ = [
     "QuantileThreshold",
     "RandomScore",
     "SelectiveClassifier",
+    "SelectiveRegressor",
     "SoftmaxScore",
     "TemperatureScaler",
     "TorchEmbedder",
+    "load",
+    "save",
 ]
 
 

@@ -39,13 +39,17 @@ def quantile_bound(confidence, q):
 
 def weighted_quantile_bound(confidence, weight, q):
     """Return the bound of `quantile_bound` where row i stands for ``weight[i]`` rows."""
-    confidence, weight = confidence[weight > 0], weight[weight > 0]
-    order = np.argsort(-confidence, kind="stable")
-    mass = np.cumsum(weight[order])
+    scores, mass = running_mass(confidence, weight)
     needed = min(mass[-1], round((mass[-1] + 1) * q, 9))
     # The slack absorbs the rounding of the running sum, so that it can reach its own total.
-    at = np.searchsorted(mass, needed * (1 - 1e-12))
-    return float(confidence[order[at]])
+    return float(scores[np.searchsorted(mass, needed * (1 - 1e-12))])
+
+
+def running_mass(confidence, weight):
+    """Return the confidences of positive weight from the top, and the running sum of weights."""
+    confidence, weight = confidence[weight > 0], weight[weight > 0]
+    order = np.argsort(-confidence, kind="stable")
+    return confidence[order], np.cumsum(weight[order])
 
 
 class QuantileThreshold(ThresholdRule):

@@ -3,7 +3,8 @@
 from importlib.util import find_spec
 
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils.estimator_checks import (
     check_dataframe_column_names_consistency,
     check_inplace_ensure_writeable,
@@ -24,6 +25,7 @@ from sklearn_seapig import (
     QuantileThreshold,
     RandomScore,
     SelectiveClassifier,
+    SelectiveRegressor,
     SoftmaxScore,
     TemperatureScaler,
 )
@@ -47,6 +49,11 @@ if find_spec("pyod"):
     SCORES.append(PyODScore())
 NEVER_ABSTAINS = SelectiveClassifier(LogisticRegression(), EuclideanScore(), reject_label=None)
 ABSTAINS = SelectiveClassifier(LogisticRegression(), EuclideanScore())
+REGRESSORS = [
+    SelectiveRegressor(LinearRegression(), EuclideanScore(), reject_value=None),
+    SelectiveRegressor(LinearRegression(), EuclideanScore()),
+    SelectiveRegressor(GaussianProcessRegressor(optimizer=None)),
+]
 
 # Where it abstains, predict returns a label that is no class: that is its purpose.
 EXPECTED_TO_FAIL = {
@@ -73,7 +80,7 @@ def _expected_to_fail(estimator):
 
 
 @parametrize_with_checks(
-    [*SCORES, TemperatureScaler(), NEVER_ABSTAINS, ABSTAINS],
+    [*SCORES, TemperatureScaler(), NEVER_ABSTAINS, ABSTAINS, *REGRESSORS],
     expected_failed_checks=_expected_to_fail,
     xfail_strict=True,
 )
@@ -81,7 +88,7 @@ def test_scikit_learn(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("estimator", [*SCORES, NEVER_ABSTAINS, ABSTAINS], ids=repr)
+@pytest.mark.parametrize("estimator", [*SCORES, NEVER_ABSTAINS, ABSTAINS, *REGRESSORS], ids=repr)
 @pytest.mark.parametrize(
     "check",
     [

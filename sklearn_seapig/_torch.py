@@ -1,11 +1,24 @@
 """The border between numpy and torch: every conversion of the package goes through here."""
 
 import contextlib
+import os
 import threading
 import weakref
 
 import numpy as np
 import torch
+
+_home = {"process": os.getpid()}
+
+
+def _mind_fork():
+    """Let torch use one thread in a process that was forked from the one that imported this.
+
+    The threads of torch's OpenMP are not copied by a fork, but the child waits for them forever.
+    """
+    if _home["process"] != os.getpid():
+        torch.set_num_threads(1)
+        _home["process"] = os.getpid()
 
 
 def resolve_device(device):
@@ -14,6 +27,7 @@ def resolve_device(device):
     Raises ValueError where the device is not available on this machine, so that the message
     names the parameter instead of a driver.
     """
+    _mind_fork()
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -31,6 +45,21 @@ def resolve_device(device):
     return resolved
 
 
+def is_here(device):
+    """Return whether this machine has the device that a ``device`` parameter names.
+
+    Unlike `resolve_device` this wakes no driver: loading a file must not take memory of a GPU.
+    """
+    if device == "auto":
+        return True
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError):
+        return False
+    count = getattr(getattr(torch, device.type, None), "device_count", None)
+    return device.type == "cpu" or (count is not None and (device.index or 0) < count())
+
+
 def to_numpy(tensor, name="X"):
     """Return a detached tensor as an array on the CPU, without a copy where none is needed.
 
@@ -40,6 +69,7 @@ def to_numpy(tensor, name="X"):
         raise TypeError(f"{name} is a sparse tensor; pass {name}.to_dense().")
     if tensor.device.type == "meta":
         raise TypeError(f"{name} is a tensor on the meta device, which holds no data.")
+    _mind_fork()
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
     if tensor.is_floating_point() and tensor.itemsize < 4:
         tensor = tensor.float()

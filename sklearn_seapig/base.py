@@ -9,13 +9,13 @@ from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ._state import VersionStamp, blank_twin, snapshot
+from ._state import OnDevice, blank_twin, snapshot
 from ._torch import as_tensor, exact_arithmetic, from_numpy, to_numpy
 from ._validation import QUANTILE, Range, check_features, check_parameter
 from .thresholds import check_confidence, quantile_bound
 
 
-class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
+class BaseScore(OnDevice, OutlierMixin, BaseEstimator):
     """Base class of all confidence scores: learn, calibrate, accept or reject.
 
     A subclass writes `_score`, mostly also `_fit`, and gets the whole contract. The number that
@@ -33,7 +33,8 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
         They take no part in the calibration either, so that `quantile` is the share of rows
         like the kept ones: without ``X_cal``, about ``quantile * (1 - trim)`` of rows like all.
     device : str, default="cpu"
-        Where tensors live: "cpu", "cuda", "cuda:1", "mps" or "auto".
+        Where tensors live: "cpu", "cuda", "cuda:1", "mps" or "auto". A fitted score that is loaded
+        on a machine without it warns once and computes on the CPU; `fit` refuses it there.
 
     Attributes
     ----------
@@ -288,7 +289,7 @@ class BaseScore(VersionStamp, OutlierMixin, BaseEstimator):
     def _tensor(self, X, *, reset=False, name="X"):
         if not reset:
             self._check_unchanged()
-        return as_tensor(self._check(X, reset=reset, name=name), self.device)
+        return as_tensor(self._check(X, reset=reset, name=name), self._device)
 
     def _remember_parameters(self):
         self._fitted_with_ = {name: getattr(self, name) for name in self._scored_with}

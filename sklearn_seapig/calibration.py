@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._logits import TASKS, check_logits, row_blocks
-from ._state import VersionStamp, blank_twin
+from ._state import OnDevice, blank_twin
 from ._torch import as_tensor, exact_arithmetic, from_numpy, to_numpy
 from ._warn import warn
 from .kernels.logits import as_units, nll_slope
@@ -127,7 +127,7 @@ def _bound(temperature, reason):
     return temperature
 
 
-class TemperatureScaler(OneToOneFeatureMixin, TransformerMixin, VersionStamp, BaseEstimator):
+class TemperatureScaler(OneToOneFeatureMixin, TransformerMixin, OnDevice, BaseEstimator):
     """Divide logits by the temperature that makes their probabilities fit the labels.
 
     Parameters
@@ -224,7 +224,7 @@ class TemperatureScaler(OneToOneFeatureMixin, TransformerMixin, VersionStamp, Ba
         return to_numpy(self._tensor(X)) / self.temperature_
 
     def _tensor(self, X, reset=False):
-        return as_tensor(check_logits(self, X, task=self.task, reset=reset), self.device)
+        return as_tensor(check_logits(self, X, task=self.task, reset=reset), self._device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

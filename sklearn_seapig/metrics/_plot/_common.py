@@ -1,25 +1,24 @@
 """What the displays share: axes, colours, and arguments that are one thing or several by name."""
 
 import numpy as np
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 
+from ..._composition import last_step
 from ..._optional import extra
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the two palest.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 LINESTYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (6, 3)))
 GREY = "0.45"
-LEFT_OUT = 0.05  # of the rows: a mean over fewer of the most confident ones is mostly noise
+TAIL = 0.05  # share of the rows that a picture need not be scaled to
 
 
-def open_axes(ax, display):
-    """Return the axes to draw in, new ones in a new figure where none are given."""
+def open_axes(ax, display, figsize=None):
+    """Return the axes to draw in, those of a new figure where none are given."""
     if ax is not None:
         return ax
     with extra("plot", f"{type(display).__name__}.plot"):
         import matplotlib.pyplot as plt
-    return plt.subplots(layout="constrained")[1]
+    return plt.subplots(figsize=figsize, layout="constrained")[1]
 
 
 def need_matplotlib(cls):
@@ -63,22 +62,28 @@ def unique_names(names):
     return unique
 
 
-def peel(estimator, X=None):
-    """Return the part of a fitted estimator that holds the bound, and rows as that part sees them.
+def innermost(estimator):
+    """Return the part that holds the bound: inside a search, a Pipeline or a FrozenEstimator."""
+    part = last_step(estimator)
+    while hasattr(part, "best_estimator_"):
+        part = last_step(part.best_estimator_)
+    return part
 
-    It may be inside a search, a Pipeline or a FrozenEstimator.
-    """
-    while True:
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif isinstance(estimator, Pipeline):
-            if X is not None and len(estimator) > 1:
-                X = estimator[:-1].transform(X)
-            estimator = estimator[-1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator, X
+
+def number(value, digits=3):
+    """Return a number with so many digits and with the minus sign that the axes have."""
+    return f"{value:#.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
+def draw_legend(ax, beside, **kwargs):
+    """Draw the legend beside the axes of a new figure, and inside where others may be beside."""
+    if beside:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+        ax.legend(**place, **{"fontsize": "small", **kwargs})
+    else:
+        legend = ax.legend(loc="best", framealpha=0.9, **{"fontsize": "small", **kwargs})
+        # Where it is best depends on the layout, which must not depend on where it is.
+        legend.set_in_layout(False)
 
 
 def limit_risk(ax, curves, generalized=False):
@@ -86,7 +91,7 @@ def limit_risk(ax, curves, generalized=False):
     top = 0.0
     for curve in curves:
         risk = curve.generalized_risk if generalized else curve.selective_risk
-        top = max(top, risk[curve.coverage >= LEFT_OUT].max())
+        top = max(top, risk[curve.coverage >= TAIL].max())
     ax.set_ylim(0, 1.08 * top if top > 0 else 1.0)
 
 
@@ -96,7 +101,10 @@ def thin(n, n_points):
 
 
 def shown_range(values, low, high):
-    """Return the range of the finite values, without those far outside of [low, high]."""
+    """Return the range of the finite values, without those far outside of [low, high].
+
+    Far is more than the length of that range, which holds most of the values.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.0, 0.0

@@ -4,7 +4,16 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ...thresholds import check_confidence
-from ._common import by_name, need_matplotlib, open_axes, peel, shown_range, style
+from ._common import (
+    TAIL,
+    by_name,
+    innermost,
+    need_matplotlib,
+    number,
+    open_axes,
+    shown_range,
+    style,
+)
 
 
 class ConfidenceDisplay:
@@ -42,8 +51,9 @@ class ConfidenceDisplay:
 
     Notes
     -----
-    The bars of each set sum to 1, so that sets of unequal size compare. Rows far outside of the
-    others are counted in the bar at the end, infinite ones too; a note below the axis says so.
+    The bars of each set sum to 1, so that sets of unequal size compare. Rows beyond the
+    ends of the axis (infinite ones, or far from the others of their set) are counted in the bar at
+    the end; a note below the axis says so.
 
     Examples
     --------
@@ -56,7 +66,7 @@ class ConfidenceDisplay:
     >>> score = EuclideanScore(quantile=0.9).fit(X[:100], X_cal=X[100:200])
     >>> display = ConfidenceDisplay.from_estimator(score, {"fresh": X[200:], "far": X[200:] + 9})
     >>> display.rejected_
-    {'calibration': 9, 'fresh': 6, 'far': 100}
+    {'calibration': 9, 'fresh': 8, 'far': 100}
     """
 
     def __init__(self, calibration_scores, scores, *, threshold=None):
@@ -64,7 +74,7 @@ class ConfidenceDisplay:
         self.scores = scores
         self.threshold = threshold
 
-    def plot(self, ax=None, *, bins=40, **kwargs):
+    def plot(self, ax=None, *, bins=40, limits=None, **kwargs):
         """Draw the histograms.
 
         Parameters
@@ -73,6 +83,8 @@ class ConfidenceDisplay:
             Axes to draw in; None makes a new figure.
         bins : int, default=40
             Number of bars.
+        limits : tuple of two floats, default=None
+            Confidences at which the axis ends; None finds them.
         **kwargs : dict
             Passed to ``ax.stairs`` for each histogram.
 
@@ -86,7 +98,8 @@ class ConfidenceDisplay:
         sets = dict(self.scores)
         if self.calibration_scores is not None:
             sets = {"calibration": self.calibration_scores, **sets}
-        edges = np.linspace(*self._range(sets.values()), bins + 1)
+        limits = self._limits(sets.values()) if limits is None else limits
+        edges = np.linspace(*limits, bins + 1)
         self.stairs_, self.rejected_ = {}, {}
         for name, scores in sets.items():
             look = {"fill": True, "color": "0.8"} if name == "calibration" else self._look(name)
@@ -94,9 +107,10 @@ class ConfidenceDisplay:
             look = {**look, "label": self._label(name, scores), **kwargs}
             self.stairs_[name] = self.ax_.stairs(counts / len(scores), edges, **look)
         self.threshold_line_ = self._draw_threshold()
-        self.ax_.set(xlabel=self._xlabel(sets.values(), edges), ylabel="share of the rows of a set")
+        self.ax_.set(xlabel=self._xlabel(sets.values(), edges), ylabel="share of rows")
         self.ax_.set_xlim(edges[0], edges[-1])
-        self.ax_.set_ylim(0, 1.05 * max(s.get_data().values.max() for s in self.stairs_.values()))
+        top = max(stairs.get_data().values.max() for stairs in self.stairs_.values())
+        self.ax_.set_ylim(0, top * (1.1 + 0.08 * len(sets)))  # the legend stands above the bars
         self.ax_.legend(loc="upper left", fontsize="small")
         return self
 
@@ -110,13 +124,13 @@ class ConfidenceDisplay:
         share = self.rejected_[name] / len(scores)
         return f"{name}: {self.rejected_[name]:,} of {len(scores):,} rejected ({share:.1%})"
 
-    def _range(self, sets):
+    def _limits(self, sets):
         """Return a range with all sets and the threshold, but without single far outliers."""
         finite = [scores[np.isfinite(scores)] for scores in sets]
         finite = [scores for scores in finite if len(scores)]
         marks = [self.threshold] if self.threshold is not None else []
         marks = [mark for mark in marks if np.isfinite(mark)]
-        ranges = [shown_range(s, *np.quantile(s, [0.01, 0.99])) for s in finite]
+        ranges = [shown_range(s, *np.quantile(s, [TAIL, 1 - TAIL])) for s in finite]
         ends = [*marks, *(end for pair in ranges for end in pair)] or [0.0]
         left, right = min(ends), max(ends)
         margin = 0.02 * (right - left) or 0.5
@@ -127,16 +141,16 @@ class ConfidenceDisplay:
         low = sum(int((scores < edges[0]).sum()) for scores in sets)
         high = sum(int((scores > edges[-1]).sum()) for scores in sets)
         if low:
-            label += f"\nfirst bar: with {low:,} rows below {edges[0]:.3g}"
+            label += f"\nfirst bar: with {low:,} rows below {number(edges[0])}"
         if high:
-            label += f"\nlast bar: with {high:,} rows above {edges[-1]:.3g}"
+            label += f"\nlast bar: with {high:,} rows above {number(edges[-1])}"
         return label
 
     def _draw_threshold(self):
         if self.threshold is None:
             return None
         look = {"color": "black", "linestyle": (0, (6, 2)), "linewidth": 1.4}
-        label = f"threshold ({self.threshold:#.4g})"
+        label = f"threshold ({number(self.threshold, 4)})"
         if not np.isfinite(self.threshold):  # all or nothing is accepted: named, not drawn
             return self.ax_.plot([], [], label=label, **look)[0]
         return self.ax_.axvline(self.threshold, label=label, **look)
@@ -207,7 +221,7 @@ class ConfidenceDisplay:
         """
         need_matplotlib(cls)
         check_is_fitted(estimator)
-        part, _ = peel(estimator)
+        part = innermost(estimator)
         bound = "threshold_" if hasattr(part, "threshold_") else "offset_"
         rows = {} if X_query is None else by_name(X_query, name, "X_query")
         return cls.from_predictions(

@@ -6,13 +6,14 @@ from sklearn.utils import check_array, check_random_state
 
 from ..._composition import response
 from ..._torch import to_numpy
-from ._common import COLORS, by_name, need_matplotlib, open_axes, peel
+from .._response import _innermost
+from ._common import COLORS, by_name, draw_legend, need_matplotlib, open_axes
 from ._reduction import REDUCERS, reduce_rows
 
 # Sets differ in marker as well as in colour.
 _LOOKS = {
-    "reference": {"color": "0.72", "marker": ".", "s": 16, "linewidths": 0},
-    "calibration": {"color": "0.35", "marker": "+", "s": 22, "linewidths": 0.9},
+    "reference": {"color": "0.62", "marker": ".", "s": 30, "linewidths": 0},
+    "calibration": {"color": COLORS[0], "marker": "+", "s": 22, "linewidths": 0.8},
 }
 _QUERY_MARKERS = ("o", "s", "^", "D", "v")
 
@@ -99,7 +100,7 @@ class EmbeddingDisplay:
         display : EmbeddingDisplay
             This object.
         """
-        self.ax_ = open_axes(ax, self)
+        self.ax_ = open_axes(ax, self, figsize=(8.2, 5.2))
         self.figure_ = self.ax_.figure
         self.scatters_ = {}
         queries = [name for name in self.points if name not in _LOOKS]
@@ -113,7 +114,7 @@ class EmbeddingDisplay:
         self.ax_.set(xlabel=f"{self.method} 1", ylabel=f"{self.method} 2")
         if self.method in (REDUCERS["tsne"], REDUCERS["umap"]):  # the numbers mean nothing
             self.ax_.set(xticks=[], yticks=[])
-        self.ax_.legend(loc="best", fontsize="small", markerscale=1.4)
+        draw_legend(self.ax_, ax is None, markerscale=1.3)
         return self
 
     def _scatter(self, name, points, label, look, kwargs):
@@ -122,15 +123,20 @@ class EmbeddingDisplay:
 
     def _scatter_judged(self, name, points, selected, look, kwargs):
         """Rejected rows are filled, as they are what one looks for; accepted ones are hollow."""
+        drawn = len(points)
+        of_drawn = "" if self._total(name) == drawn else f" of {drawn:,} drawn"
         hollow = {**look, "facecolors": "none", "edgecolors": look["color"]}
         del hollow["color"]
         for mask, word, dress in ((selected, "accepted", hollow), (~selected, "rejected", look)):
-            label = f"{name}, {word} ({mask.sum():,})"
+            label = f"{name}, {word} ({mask.sum():,}{of_drawn})"
             self._scatter(f"{name}, {word}", points[mask], label, dress, kwargs)
+
+    def _total(self, name):
+        return (self.n_rows or {}).get(name, len(self.points[name]))
 
     def _size(self, name):
         drawn = len(self.points[name])
-        total = (self.n_rows or {}).get(name, drawn)
+        total = self._total(name)
         return f"{name} ({drawn:,})" if drawn == total else f"{name} ({drawn:,} of {total:,})"
 
     @classmethod
@@ -143,7 +149,7 @@ class EmbeddingDisplay:
         selected=None,
         reducer="tsne",
         random_state=None,
-        max_rows=1000,
+        max_rows=500,
         ax=None,
         **kwargs,
     ):
@@ -165,7 +171,7 @@ class EmbeddingDisplay:
             columns. "umap" needs umap-learn.
         random_state : int, RandomState instance or None, default=None
             Draws the rows and seeds the reducers that are named by a string.
-        max_rows : int or None, default=1000
+        max_rows : int or None, default=500
             Rows of each set that are drawn at most, chosen at random; None draws all.
         ax, **kwargs
             As in :meth:`plot`.
@@ -224,11 +230,11 @@ class EmbeddingDisplay:
         """
         need_matplotlib(cls)
         queries = {} if query is None else by_name(query, "query", "query")
-        queries = {name: peel(estimator, rows) for name, rows in queries.items()}
+        queries = {name: _innermost(estimator, rows) for name, rows in queries.items()}
         selected = {name: _accepted(part, rows) for name, (part, rows) in queries.items()}
         return cls.from_embeddings(
-            _seen(*peel(estimator, reference)),
-            None if calibration is None else _seen(*peel(estimator, calibration)),
+            _seen(*_innermost(estimator, reference)),
+            None if calibration is None else _seen(*_innermost(estimator, calibration)),
             {name: _seen(part, rows) for name, (part, rows) in queries.items()} or None,
             **{"selected": selected, **kwargs},
         )
@@ -278,7 +284,7 @@ def _seen(part, X):
         return X
     if part.response_method is not None:
         X = response(part.estimator_, X, part.response_method)
-    return X if part.confidence_ is None else _seen(*peel(part.confidence_, X))
+    return X if part.confidence_ is None else _seen(*_innermost(part.confidence_, X))
 
 
 def _accepted(part, X):

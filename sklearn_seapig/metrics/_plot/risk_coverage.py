@@ -4,19 +4,33 @@ import numpy as np
 
 from ..._composition import last_step
 from .._response import respond
+from .._sample import check_loss
 from ..risk_coverage import augrc_score, aurc_score, risk_coverage_curve
 from ._common import (
     GREY,
     by_name,
+    draw_legend,
     for_each,
     limit_risk,
     need_matplotlib,
+    number,
     open_axes,
     style,
     unique_names,
 )
 
 POINTS = 1000  # of one drawn line; the attributes keep every point
+_RANDOM = {"color": GREY, "linestyle": (0, (4, 4)), "linewidth": 0.9, "zorder": 1}
+_ORACLE = {"color": "black", "linestyle": (0, (1, 2)), "linewidth": 1.0, "zorder": 1}
+_MARK = {
+    "marker": "o",
+    "markersize": 8,
+    "markerfacecolor": "white",
+    "markeredgewidth": 2,
+    "linestyle": "none",
+    "clip_on": False,
+    "zorder": 5,
+}
 
 
 class RiskCoverageDisplay:
@@ -117,7 +131,7 @@ class RiskCoverageDisplay:
         display : RiskCoverageDisplay
             This object.
         """
-        self.ax_ = open_axes(ax, self)
+        self.ax_ = open_axes(ax, self, figsize=(8.2, 4.6))
         self.figure_ = self.ax_.figure
         self.lines_, self.points_ = {}, {}
         for i, (name, curve) in enumerate(self.curves.items()):
@@ -130,12 +144,12 @@ class RiskCoverageDisplay:
         limit_risk(self.ax_, self.curves.values(), generalized)
         risk = "generalized risk" if generalized else "selective risk"
         self.ax_.set(xlabel="coverage", ylabel=risk, xlim=(0, 1))
-        self.ax_.legend(loc="upper left", fontsize="small")
+        self._legend(beside=ax is None)
         return self
 
     def _area(self, name, generalized):
         area, value = ("AUGRC", self.augrc) if generalized else ("AURC", self.aurc)
-        return f"{area} = {value[name]:#.3g}"
+        return f"{area} = {number(value[name])}"
 
     def _mark(self, name, generalized):
         """Mark the operating point, which is the end of a tied block."""
@@ -144,44 +158,31 @@ class RiskCoverageDisplay:
             return
         at = np.flatnonzero(curve.threshold >= threshold)[-1]
         risk = curve.generalized_risk if generalized else curve.selective_risk
-        label = None if self.points_ else "chosen threshold"
         (self.points_[name],) = self.ax_.plot(
-            curve.coverage[at],
-            risk[at],
-            marker="o",
-            markersize=8,
-            markerfacecolor="white",
-            markeredgewidth=2,
-            linestyle="none",
-            color=self.lines_[name].get_color(),
-            clip_on=False,
-            zorder=5,
-            label=label,
+            curve.coverage[at], risk[at], color=self.lines_[name].get_color(), **_MARK
         )
 
     def _random(self, generalized):
         risks = np.unique([curve.selective_risk[-1] for curve in self.curves.values()])
-        look = {"color": GREY, "linestyle": (0, (4, 4)), "linewidth": 1, "zorder": 1}
-        lines = []
-        for risk in risks:
-            y = [0, risk] if generalized else [risk, risk]
-            lines += self.ax_.plot([0, 1], y, **look)
-        lines[0].set_label("random")
-        return lines
+        ends = [[0 if generalized else risk, risk] for risk in risks]
+        return [self.ax_.plot([0, 1], y, **_RANDOM)[0] for y in ends]
 
     def _oracle(self, generalized):
-        look = {"linestyle": (0, (1, 2)), "linewidth": 1.2, "zorder": 1}
-        lines, drawn = [], []
-        for name, curve in self.oracles.items():
-            if any(_same(curve, other) for other in drawn):
-                continue
-            drawn.append(curve)
-            color = self.lines_[name].get_color()
-            lines += self.ax_.plot(*_line(curve, generalized), color=color, **look)
-        if len(lines) == 1:
-            lines[0].set_color("black")
-        lines[0].set_label("oracle")
-        return lines
+        distinct = []
+        for curve in self.oracles.values():
+            if not any(_same(curve, other) for other in distinct):
+                distinct.append(curve)
+        return [self.ax_.plot(*_line(c, generalized), **_ORACLE)[0] for c in distinct]
+
+    def _legend(self, beside):
+        handles = list(self.lines_.values())
+        if self.points_:
+            handles += self.ax_.plot([], [], color=GREY, label="chosen threshold", **_MARK)
+        for lines, label in ((self.random_lines_, "random"), (self.oracle_lines_, "oracle")):
+            if lines:
+                lines[0].set_label(label)
+                handles.append(lines[0])
+        draw_legend(self.ax_, beside, handles=handles)
 
     @classmethod
     def from_predictions(
@@ -301,9 +302,7 @@ def _name(model):
 
 
 def _oracle_curve(loss, weight):
-    if hasattr(loss, "detach"):  # a tensor that may require grad
-        loss = loss.detach()
-    return risk_coverage_curve(loss, -np.asarray(loss, dtype=np.float64), **weight)
+    return risk_coverage_curve(loss, -check_loss(loss), **weight)
 
 
 def _same(a, b):

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._response import respond
 from ..risk_coverage import risk_coverage_curve
-from ._common import COLORS, limit_risk, need_matplotlib, open_axes, shown_range, thin
+from ._common import COLORS, TAIL, limit_risk, need_matplotlib, number, open_axes, shown_range, thin
 
 POINTS = 2000  # steps of one drawn line; the attributes keep every one
 
@@ -127,7 +127,7 @@ class ThresholdDisplay:
 
     def _limits(self):
         """Return where the x axis ends: it shows the chosen threshold, but no far outlier."""
-        at = np.searchsorted(self.curve.coverage, [0.01, 0.99])
+        at = np.searchsorted(self.curve.coverage, [TAIL, 1 - TAIL])
         left, right = shown_range(self.curve.threshold, *self.curve.threshold[at[::-1]])
         marks = [t for t in (self.threshold, self.certified) if t is not None and np.isfinite(t)]
         left, right = min([left, *marks]), max([right, *marks])
@@ -136,7 +136,7 @@ class ThresholdDisplay:
 
     def _draw_threshold(self, left, right):
         look = {"color": "black", "linestyle": "-.", "linewidth": 1.2}
-        label = f"chosen threshold ({self.threshold:#.3g})"
+        label = f"chosen threshold ({number(self.threshold)})"
         if not np.isfinite(self.threshold):  # all or nothing is accepted: named, not drawn
             return self.ax_.plot([], [], label=label, **look)[0]
         return self.ax_.axvline(self.threshold, label=label, **look)
@@ -144,14 +144,12 @@ class ThresholdDisplay:
     def _legend(self):
         handles = [self.risk_line_, self.coverage_line_, self.threshold_line_]
         handles += [self.max_risk_line_, self.certified_region_]
-        # On the upper of the two axes, so that no curve runs over it.
+        # On the upper of the two axes, so that no curve runs over it. Both curves fall, mostly.
         self.ax_coverage_.legend(
             handles=[handle for handle in handles if handle is not None],
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.0),
-            ncols=3,
+            loc="lower left",
             fontsize="small",
-            frameon=False,
+            framealpha=0.9,
         )
 
     @classmethod

@@ -1,0 +1,109 @@
+"""What metrics hold: copies of given metrics, counts of rows, states of other processes."""
+
+import contextlib
+import copy
+import functools
+import math
+import warnings
+
+import torch
+import torch.distributed as dist
+
+from .._optional import extra
+
+with extra("metrics", "sklearn_seapig.adapters.torchmetrics"):
+    from lightning_utilities import apply_to_collection
+    from torchmetrics import Metric, MetricCollection
+    from torchmetrics.utilities.distributed import gather_all_tensors
+
+
+def as_collection(base):
+    """Return a copy of a metric or of several as a collection that has seen nothing."""
+    if not isinstance(base, (Metric, MetricCollection, list, tuple, dict)):
+        raise TypeError(
+            f"base={base!r} must be a torchmetrics Metric, a MetricCollection, or a list or dict "
+            "of metrics."
+        )
+    base = copy.deepcopy(base)
+    if not isinstance(base, MetricCollection):
+        base = MetricCollection(base)
+    if not len(base):
+        raise ValueError("base holds no metric; give at least one.")
+    members = dict(base.items(keep_base=True))
+    naming = {"prefix": base.prefix, "postfix": base.postfix}
+    collection = MetricCollection(members, compute_groups=False, **naming)
+    collection.reset()
+    return collection
+
+
+def values_of_nothing(collection):
+    """Return nan under the names, and where it can be known in the shapes, of a collection."""
+    values = {}
+    for name, member in collection.clone().items(keep_base=True):
+        for metric in member.modules():
+            metric.distributed_available_fn = bool  # bool() is False: wait for no other process
+        naming = {"prefix": collection.prefix, "postfix": collection.postfix}
+        alone = MetricCollection({name: member}, compute_groups=False, **naming)
+        try:
+            with no_warning_of_empty_metrics():
+                values |= alone.compute()
+        except Exception:  # many metrics cannot be computed of nothing, each in its own way
+            values |= {key: torch.tensor(math.nan, device=member.device) for key in alone}
+    return nan_like(values)
+
+
+def nan_like(values):
+    """Return the same structure with nan in every tensor."""
+
+    def nan(tensor):
+        dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+        return torch.full_like(tensor, math.nan, dtype=dtype)
+
+    return apply_to_collection(values, torch.Tensor, nan)
+
+
+@contextlib.contextmanager
+def no_warning_of_empty_metrics():
+    """Silence what torchmetrics says where this process has no rows, of which others may have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        yield
+
+
+class RowCounts(Metric):
+    """Numbers of selected and of rejected rows, exact at any size."""
+
+    full_state_update = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.add_state("counts", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, mask):
+        n = int(mask.sum())
+        added = torch.tensor([n, len(mask) - n], device=self.counts.device)
+        self.counts = self.counts + added
+
+    def compute(self):
+        return self.counts
+
+
+def gather(tensor, group=None):
+    """Return the tensors of all processes; for ``dist_sync_fn`` of a torchmetrics metric.
+
+    A process without rows holds an empty float vector where the others may hold integers or
+    matrices, or a default where they hold what a first batch made of it. Sent as it is, such a
+    tensor would abort the others.
+    """
+    kinds = [None] * dist.get_world_size(group)
+    dist.all_gather_object(kinds, (tuple(tensor.shape), tensor.dtype), group=group)
+    filled = [kind for kind in kinds if kind[0] != (0,)] or kinds
+    shapes, dtypes = zip(*filled, strict=True)
+    if len({len(shape) for shape in shapes}) > 1:
+        raise RuntimeError(
+            f"a metric has states of the shapes {shapes} in different processes, which cannot be "
+            "joined; give each process a batch with selected and rejected rows first."
+        )
+    if tensor.shape == (0,):
+        tensor = tensor.new_empty((0, *shapes[0][1:]))
+    return gather_all_tensors(tensor.to(functools.reduce(torch.promote_types, dtypes)), group)

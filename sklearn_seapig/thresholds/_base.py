@@ -8,7 +8,12 @@ its confidence is at least ``threshold_``, ties included.
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
 
 from .._state import VersionStamp
 from .._torch import to_numpy
@@ -118,3 +123,41 @@ def warn_of_ties(confidence, bound, rank):
             f"the bound, so the achieved coverage is {achieved / n:.4g} where {rank / n:.4g} was "
             "asked for; a confidence with more distinct values comes closer."
         )
+
+
+def check_error(error, confidence, rule, max_loss=np.inf):
+    """Return the losses of calibration rows as a float64 vector of values in [0, max_loss]."""
+    if error is None:
+        raise ValueError(
+            f"{rule} needs error, the loss of each calibration row (1 where the prediction is "
+            "wrong, else 0); got None."
+        )
+    error = check_confidence(error, name="error")
+    check_consistent_length(confidence, error)
+    outside = (error < 0) | (error > max_loss)
+    if outside.any():
+        raise ValueError(
+            f"error must lie in [0, {max_loss:g}], got {error[outside][0]:g} in row "
+            f"{int(outside.argmax())}; "
+            + ("clip the loss or raise max_loss." if max_loss < np.inf else "give a loss.")
+        )
+    return error
+
+
+def blocks(confidence, loss):
+    """Return the rows sorted from the most confident on, and where tied confidences end.
+
+    Returns
+    -------
+    bounds : ndarray of shape (n_blocks,)
+        The distinct confidences, from the highest on.
+    sizes : ndarray of shape (n_blocks,)
+        How many rows have at least this confidence.
+    losses : ndarray of shape (n_samples,)
+        The losses of the sorted rows.
+    """
+    # Ties are sorted as well, so that sums do not depend on the order of the rows.
+    order = np.lexsort((loss, -confidence))
+    confidence = confidence[order]
+    last = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True))
+    return confidence[last], last + 1, loss[order]

@@ -1,0 +1,296 @@
+"""The certified bound on the risk of accepted rows."""
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from sklearn_seapig import RiskThreshold, certifiable_risk
+from sklearn_seapig.thresholds._tails import betting_pvalues, binomial_pvalue, first_size
+
+METHODS = ["fixed_sequence", "sgr"]
+
+
+def sample(n, seed=0):
+    """Return confidences that are the probability of being right, and errors."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.random(n)
+    return confidence, (rng.random(n) > confidence).astype(float)
+
+
+@pytest.mark.parametrize(("n", "errors", "p"), [(59, 0, 0.0484945), (100, 2, 0.118263)])
+def test_pvalue(n, errors, p):
+    assert binomial_pvalue(errors, n, 0.05) == pytest.approx(p, abs=5e-7)
+
+
+def test_published_hoeffding_value_is_looser_than_the_exact_tail():
+    kl = 0.02 * math.log(0.02 / 0.05) + 0.98 * math.log(0.98 / 0.95)
+    assert math.exp(-100 * kl) == pytest.approx(0.296919, abs=5e-7)
+    assert binomial_pvalue(2, 100, 0.05) < 0.296919
+
+
+@pytest.mark.parametrize("errors", [0, 1, 5])
+def test_a_pvalue_of_delta_is_an_upper_limit_of_the_risk(errors):
+    limit = certifiable_risk(100, errors, 0.05)
+    assert binomial_pvalue(errors, 100, limit) == pytest.approx(0.05)
+    assert (
+        binomial_pvalue(errors, 100, limit * 1.001)
+        < 0.05
+        < binomial_pvalue(errors, 100, limit * 0.999)
+    )
+
+
+def brute_force(confidence, error, max_risk, delta):
+    """The fixed sequence as the textbook has it: loop over all distinct confidences."""
+    best = np.inf
+    for bound in np.unique(confidence)[::-1]:
+        accepted = confidence >= bound
+        n, e = accepted.sum(), error[accepted].sum()
+        if n < math.log(delta) / math.log(1 - max_risk):
+            continue
+        if stats.binom.cdf(e, n, max_risk) > delta:
+            break
+        best = bound
+    return best
+
+
+@pytest.mark.parametrize("levels", [3, 20, 10**6])
+@pytest.mark.parametrize("max_risk", [0.05, 0.2, 0.4])
+def test_fixed_sequence_equals_brute_force(max_risk, levels):
+    for seed in range(10):
+        confidence, error = sample(300, seed)
+        confidence = np.round(confidence * levels) / levels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rule = RiskThreshold(max_risk, 0.1, n_steps=None).fit(confidence, error)
+        assert rule.threshold_ == brute_force(confidence, error, max_risk, 0.1)
+
+
+def test_steps_are_shares_of_the_rows_with_their_ties():
+    confidence = np.repeat(np.arange(20.0), 10)  # 200 rows; a share k / 8 ends inside of a block
+    rule = RiskThreshold(0.3, 0.05, n_steps=8).fit(confidence, np.zeros(200))
+    assert rule.n_accepted_ == 200
+    error = (confidence < 14).astype(float)  # 60 right rows; the share 3 / 8 is 75 rows
+    rule = RiskThreshold(0.3, 0.05, n_steps=8).fit(confidence, error)
+    assert rule.n_accepted_ == 50  # the share 2 / 8; the next has 80 rows, 20 of them wrong
+    assert rule.threshold_ == 15
+    assert RiskThreshold(0.3, 0.05, n_steps=None).fit(confidence, error).n_accepted_ == 70
+
+
+def test_sgr_returns_the_best_bound_that_passed():
+    confidence, error = sample(1000)
+    rule = RiskThreshold(0.2, 0.05, "sgr").fit(confidence, error)
+    accepted = confidence >= rule.threshold_
+    level = 0.05 / math.ceil(math.log2(1001))
+    assert certifiable_risk(int(accepted.sum()), int(error[accepted].sum()), level) <= 0.2
+    assert rule.risk_ == error[accepted].mean()
+
+
+def test_sgr_jumps_over_a_stretch_that_ends_the_sequence():
+    confidence = np.arange(2000.0)
+    error = np.zeros(2000)
+    error[-60:-30] = 1
+    with pytest.warns(UserWarning, match="everything is rejected"):
+        assert not RiskThreshold(0.05, n_steps=None).fit(confidence, error).feasible_
+    assert RiskThreshold(0.05, method="sgr").fit(confidence, error).n_accepted_ == 2000
+
+
+@pytest.mark.parametrize(("method", "least"), [("fixed_sequence", 59), ("sgr", 97)])
+def test_too_few_rows_reject_everything_and_say_how_many_do(method, least):
+    right = np.zeros(least)
+    with pytest.warns(UserWarning, match=rf"max_risk=0\.05.*at least {least} rows are needed"):
+        rule = RiskThreshold(0.05, method=method).fit(np.arange(least - 1.0), right[1:])
+    assert rule.threshold_ == np.inf
+    assert rule.feasible_ is False
+    assert not rule.accept([1e300]).any()
+    assert np.isnan(rule.risk_)
+    assert rule.n_accepted_ == 0
+    assert rule.guarantee_.startswith("rejects everything")
+    rule = RiskThreshold(0.05, method=method).fit(np.arange(float(least)), right)
+    assert rule.feasible_ is True
+    assert rule.threshold_ == 0
+    assert rule.accept([0.0, -1.0]).tolist() == [True, False]
+
+
+def test_too_many_errors_reject_everything_and_say_what_would_do():
+    every = np.arange(500.0)
+    with pytest.warns(UserWarning, match=r"about 1858 rows would do if .* 14% .* at 0\.02857"):
+        RiskThreshold(0.05).fit(every, every % 25 == 0)
+    with pytest.warns(UserWarning, match=r"lowest risk of any bound is 0\.08475 .* better model"):
+        RiskThreshold(0.05).fit(every, every % 10 == 0)
+
+
+def test_one_row():
+    with pytest.warns(UserWarning, match="1 calibration row,"):
+        assert not RiskThreshold(0.5, 0.4).fit([1.0], [0]).feasible_
+    assert RiskThreshold(0.5, 0.5).fit([1.0], [0]).feasible_  # P(Bin(1, 0.5) = 0) = delta
+
+
+def test_guarantee_names_its_numbers():
+    rule = RiskThreshold(0.2).fit(*sample(1000))
+    assert rule.guarantee_.startswith("risk among accepted rows <= 0.2 with certainty 0.95")
+    assert f"1000 calibration rows, {rule.n_accepted_} accepted" in rule.guarantee_
+    assert rule.n_calibration_ == 1000
+    assert type(rule.threshold_) is float
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=30, deadline=None)
+@given(
+    confidence=arrays(float, 80, elements=st.integers(-20, 20).map(float)),
+    error=arrays(float, 80, elements=st.sampled_from([0.0, 0.0, 0.0, 1.0, 0.3])),
+    seed=st.integers(0, 100),
+)
+def test_order_of_rows_and_scale_of_confidence_do_not_matter(method, confidence, error, seed):
+    order = np.random.default_rng(seed).permutation(80)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rule = RiskThreshold(0.4, 0.2, method).fit(confidence, error)
+        other = RiskThreshold(0.4, 0.2, method).fit(confidence[order], error[order])
+        scaled = RiskThreshold(0.4, 0.2, method).fit(np.exp(confidence / 7) - 5, error)
+    assert vars(rule) == pytest.approx(vars(other), nan_ok=True)
+    np.testing.assert_array_equal(
+        rule.accept(confidence), scaled.accept(np.exp(confidence / 7) - 5)
+    )
+
+
+def test_errors_of_another_size_are_the_same_rule():
+    confidence, error = sample(500)
+    small = RiskThreshold(0.3).fit(confidence, error)
+    large = RiskThreshold(30, max_loss=100).fit(confidence, 100 * error)
+    assert small.threshold_ == large.threshold_
+    assert large.risk_ == pytest.approx(100 * small.risk_)
+
+
+def test_losses_that_vary_little_certify_more_than_a_binomial_tail_would():
+    rng = np.random.default_rng(0)
+    confidence, loss = rng.random(400), 0.01 + 0.02 * rng.random(400)
+    rule = RiskThreshold(0.05, n_steps=None).fit(confidence, loss)
+    assert rule.n_accepted_ == 400
+    assert rule.risk_ == pytest.approx(loss.mean())
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (0.0, 0.5, 1.0), (0.02, 0.9)])
+@pytest.mark.parametrize("risk", [0.05, 0.3])
+def test_betting_pvalue_is_one_for_every_law_of_mean_risk(risk, values):
+    """Complete enumeration of the counts of n losses with few values."""
+    n, low, high = 30, values[0], values[-1]
+    share = (risk - low) / (high - low)
+    chances = [1 - share, share]
+    if len(values) == 3:
+        chances = [1 - share - share / 3, 2 * share / 3, 2 * share / 3]
+    assert np.dot(values, chances) == pytest.approx(risk)
+    pvalues, weights = [], []
+    for counts in itertools.product(range(n + 1), repeat=len(values) - 1):
+        counts = (n - sum(counts), *counts)
+        if counts[0] >= 0:
+            losses = np.repeat(values, counts)
+            pvalues.append(betting_pvalues(losses, np.array([n]), risk)[0])
+            weights.append(stats.multinomial.pmf(counts, n, chances))
+    pvalues, weights = np.array(pvalues), np.array(weights)
+    assert weights.sum() == pytest.approx(1)
+    for level in pvalues[pvalues < 0.6]:
+        assert weights[pvalues <= level].sum() <= level
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(("risk", "delta"), [(0.05, 0.05), (0.5, 0.25), (0.3, 0.9), (1e-4, 1e-3)])
+def test_first_size_is_the_first_that_can_pass(binary, risk, delta):
+    n = first_size(risk, binary, lambda n: delta)
+    sizes = np.array([n - 1, n]) if n > 1 else np.array([n])
+    if binary:
+        p = binomial_pvalue(np.zeros(len(sizes)), sizes, risk)
+    else:
+        p = betting_pvalues(np.zeros(n), sizes, risk)
+    assert p[-1] <= delta * (1 + 1e-9)
+    assert n == 1 or p[0] > delta
+
+
+# The error rate jumps with the confidence; 1 - 0.3 of the confidences are above the first jump.
+SHAPES = {
+    "flat": lambda c: np.full_like(c, 0.2),
+    "rising": lambda c: 0.4 * (1 - c),
+    "jump": lambda c: np.where(c > 0.5, 0.05, 0.4),
+    "spike then nothing": lambda c: np.where((c < 0.6) & (c > 0.55), 1.0, 0.13),
+    "bad top": lambda c: np.where(c > 0.8, 0.5, 0.1),
+    "bands": lambda c: np.where((10 * c).astype(int) % 2 == 1, 0.4, 0.0),
+}
+
+
+@pytest.mark.parametrize("levels", [None, 4, 60])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_risk_exceeds_the_limit_as_seldom_as_promised(shape, method, levels):
+    grid = (np.arange(100_000) + 0.5) / 100_000
+    if levels is not None:
+        grid = np.ceil(grid * levels) / levels
+    # Selective risk of the law itself at every bound.
+    risk = np.cumsum(SHAPES[shape](grid)[::-1])[::-1] / np.arange(100_000, 0, -1)
+    rng, delta, broken = np.random.default_rng(0), 0.2, 0
+    for _ in range(250):
+        confidence = grid[rng.integers(0, 100_000, size=60)]
+        error = rng.random(60) < SHAPES[shape](confidence)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            bound = RiskThreshold(0.2, delta, method).fit(confidence, error).threshold_
+        broken += bound < np.inf and risk[np.searchsorted(grid, bound)] > 0.2 + 1e-9
+    assert broken / 250 <= delta + 3 * math.sqrt(delta * (1 - delta) / 250)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (None, "RiskThreshold needs error, the loss of each calibration row"),
+        ([0, np.nan, 1], "error contains NaN in 1 of 3 rows"),
+        ([0, -1, 0], r"error must lie in \[0, 1\], got -1 in row 1"),
+        ([0, 0, 2], r"error must lie in \[0, 1\], got 2 in row 2; clip the loss or raise max_loss"),
+        ([0, 1], "inconsistent numbers of samples"),
+        ([[0, 1], [0, 1], [0, 1]], "error should be a 1d array"),
+    ],
+)
+def test_bad_errors_are_refused_and_leave_the_rule_alone(error, text):
+    # FB-20: an undefined loss is never the best one.
+    rule = RiskThreshold(0.5, 0.5).fit([1.0], [0])
+    before = dict(vars(rule))
+    with pytest.raises(ValueError, match=text):
+        rule.fit([1.0, 2.0, 3.0], error)
+    assert vars(rule) == before
+
+
+def test_weights_are_refused_unless_they_are_equal():
+    confidence, error = sample(300)
+    with pytest.raises(ValueError, match="sample_weight has no exact form in RiskThreshold"):
+        RiskThreshold(0.3).fit(confidence, error, sample_weight=1 + error)
+    plain = RiskThreshold(0.3).fit(confidence, error)
+    equal = RiskThreshold(0.3).fit(confidence, error, sample_weight=np.full(300, 2.0))
+    assert vars(plain) == vars(equal)
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ({"max_risk": 0}, "'max_risk' parameter"),
+        ({"max_risk": True}, "'max_risk' parameter"),
+        ({"max_risk": 1.0}, r"max_risk=1\.0 is not below max_loss=1\.0"),
+        ({"delta": 1}, "'delta' parameter"),
+        ({"method": "ltt"}, "'method' parameter"),
+        ({"n_steps": 0}, "'n_steps' parameter"),
+        ({"max_loss": np.nan}, "'max_loss' parameter|max_loss"),
+    ],
+)
+def test_bad_parameters_are_refused(params, text):
+    with pytest.raises(ValueError, match=text):
+        RiskThreshold(**params).fit(*sample(100))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_million_rows(method):
+    confidence, error = sample(1_000_000)
+    rule = RiskThreshold(0.1, 0.05, method).fit(confidence, error)
+    assert 0.18 < rule.n_accepted_ / 1e6 < 0.2

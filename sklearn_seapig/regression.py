@@ -103,19 +103,24 @@ class SelectiveRegressor(RegressorMixin, SelectiveModel):
 
     Examples
     --------
+    A straight line through a sine: at most 5 % of the answers may be off by more than 0.25.
+
     >>> import numpy as np
-    >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.linear_model import BayesianRidge
-    >>> from sklearn_seapig import QuantileThreshold, SelectiveRegressor
-    >>> X, y = load_diabetes(return_X_y=True)
+    >>> from sklearn_seapig import RiskThreshold, SelectiveRegressor
+    >>> X = np.random.default_rng(0).normal(size=(1000, 1))
+    >>> y = np.sin(X[:, 0])
     >>> model = SelectiveRegressor(
     ...     BayesianRidge(),
-    ...     threshold=QuantileThreshold(0.9),
-    ...     loss=lambda y_true, y_pred: abs(y_true - y_pred) > 100,
+    ...     threshold=RiskThreshold(max_risk=0.05),
+    ...     loss=lambda y_true, y_pred: abs(y_true - y_pred) > 0.25,
+    ...     calibration_size=0.5,
     ...     random_state=0,
     ... ).fit(X, y)
-    >>> model.predict(np.vstack([X[:1], X[:1] + 1])).round()
-    array([207.,  nan])
+    >>> model.rule_.feasible_
+    True
+    >>> model.predict([[0.5], [3.0]]).round(2)
+    array([0.33,  nan])
     """
 
     _parameter_constraints = {

@@ -40,3 +40,20 @@ def test_grid_search_tells_candidates_apart_and_survives_a_file(tmp_path):
     assert f"'selective__confidence__quantile': {row[1]}}}" in best
     assert len(set(scores)) > 6
     assert lines[-1] == "equal after joblib: True"
+
+
+def test_a_promise_costs_coverage_and_breaks_where_the_data_shift(tmp_path):
+    lines = run("guaranteed_risk.py", tmp_path).splitlines()
+    assert "<= 0.05 with certainty 0.95 (800 calibration rows" in lines[0]
+    table = [line for line in lines if line.startswith(("test images", "moved"))]
+    cells = [[float(cell.rstrip("%")) for cell in line.split()[-5:]] for line in table]
+    allowed, found, coverage, oracle, without = zip(*cells, strict=True)
+    assert allowed == (5, 3, 2, 1, 5, 5)
+    assert all(100 * f <= a for f, a in zip(found[:4], allowed[:4], strict=True))
+    assert list(coverage[:4]) == sorted(coverage[:4], reverse=True)
+    assert all(c < o for c, o in zip(coverage, oracle, strict=True))
+    assert 0.05 < without[0] < without[4]
+    assert found[4] > 0.1 > 0.05 >= found[5]
+    assert coverage[4] > coverage[5] > 0.1
+    broken = next(line for line in lines if "random splits" in line)
+    assert number(broken) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5

@@ -6,15 +6,24 @@ import pandas as pd
 import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_seapig import EuclideanScore, QuantileThreshold, SelectiveClassifier
+from sklearn_seapig import (
+    EuclideanScore,
+    QuantileThreshold,
+    RiskThreshold,
+    SelectiveClassifier,
+    SoftmaxScore,
+)
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -275,6 +284,63 @@ def test_a_rule_fitted_elsewhere_is_frozen():
     assert model.threshold_ == rule.threshold_
     assert model.guarantee_ == rule.guarantee_
     assert model.coverage_ == np.mean(model.calibration_scores_ >= rule.threshold_)
+
+
+# --- limits on errors -------------------------------------------------------------------------
+
+
+def test_what_cannot_be_promised_is_not_answered():  # FB-12, FB-11
+    with pytest.warns(UserWarning, match="no bound keeps max_risk=0.01.*everything is rejected"):
+        model = selective(None, RiskThreshold(max_risk=0.01)).fit(X, Y)
+    assert model.coverage_ == 0
+    assert not model.rule_.feasible_
+    assert model.guarantee_.startswith("rejects everything")
+    np.testing.assert_array_equal(model.predict(X), np.full(150, -1))
+    assert model.score(X, Y) == pytest.approx(0.8)  # each abstention costs 0.2
+
+
+@pytest.mark.filterwarnings("ignore:no bound keeps")
+def test_a_rule_that_rejects_a_whole_fold_has_a_score_like_any_other():  # FB-20
+    grid = {"threshold__max_risk": [0.001, 0.2]}
+    model = selective(None, RiskThreshold(), calibration_size=0.5)
+    search = GridSearchCV(model, grid, cv=3, error_score="raise").fit(X, Y)
+    means = search.cv_results_["mean_test_score"]
+    assert means[0] == pytest.approx(0.8)
+    assert means[1] > 0.85
+    assert search.best_params_ == {"threshold__max_risk": 0.2}
+    hopeless = GridSearchCV(clone(model), {"threshold__max_risk": [0.001]}, cv=3).fit(X, Y)
+    assert hopeless.best_score_ == pytest.approx(0.8)  # defined, and no nan wins
+
+
+def test_the_promise_holds_on_fresh_rows():
+    digits, labels = load_digits(return_X_y=True)
+    model = selective(None, RiskThreshold(max_risk=0.05), calibration_size=0.5)
+    model.set_params(estimator=LogisticRegression(max_iter=5000))
+    broken = coverage = 0
+    for seed in range(6):
+        train, test, y, truth = train_test_split(digits, labels, train_size=800, random_state=seed)
+        selection = model.set_params(random_state=seed).fit(train, y).select(test)
+        wrong = (selection.predictions != truth)[selection.selected]
+        broken += wrong.mean() > 0.05
+        coverage += selection.selected.mean() / 6
+        assert model.rule_.risk_ == pytest.approx(
+            model.calibration_errors_[model.calibration_scores_ >= model.threshold_].mean()
+        )
+    assert broken <= 1
+    assert coverage > 0.8
+
+
+def test_ties_that_accept_much_more_than_asked_for_are_told():  # FB-21
+    knn = KNeighborsClassifier(5)  # six different confidences at most
+    model = SelectiveClassifier(knn, threshold=QuantileThreshold(0.5), random_state=0)
+    with pytest.warns(UserWarning, match="ties.*achieved coverage is 0.8"):
+        model.fit(X, Y)
+    assert model.coverage_ > 0.8
+    as_confidence = SelectiveClassifier(
+        knn, SoftmaxScore(quantile=0.5), response_method="predict_proba", random_state=0
+    )
+    with pytest.warns(UserWarning, match="ties"):
+        as_confidence.fit(X, Y)
 
 
 # --- groups -----------------------------------------------------------------------------------

@@ -30,8 +30,9 @@ def oracle_aurc(sample):
 
 
 def excess_aurc(sample):
-    """Return the AURC above that of the oracle; rounding cannot make it negative."""
-    return np.maximum(aurc(sample) - oracle_aurc(sample), 0)
+    """Return the AURC above that of the oracle, where it is more than rounding."""
+    excess = aurc(sample) - oracle_aurc(sample)
+    return np.where(excess > SLACK * mean_loss(sample), excess, 0)
 
 
 def normalized_aurc(sample):
@@ -57,7 +58,7 @@ def failure_auroc(sample):
     return _ratio(ordered, right.sum(axis=-1) * blocks.loss.sum(axis=-1))
 
 
-def fpr_at_tpr(sample, tpr):
+def fpr_at_tpr(sample, tpr=0.95):
     """Return the share of wrong rows accepted where a share `tpr` of the correct ones is."""
     weight, loss = cumulated(sample.blocks)
     right = weight - loss

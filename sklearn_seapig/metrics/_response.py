@@ -1,11 +1,13 @@
 """What a fitted selective model says of labelled rows, wherever it stands."""
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._composition import errors
+from .._selective_model import SelectiveModel
 
 
 def respond(estimator, X, y, loss=None):
@@ -30,37 +32,35 @@ def respond(estimator, X, y, loss=None):
         ``model``, the selective model itself; ``threshold``, its bound.
     """
     model, X = _innermost(estimator, X)
-    if not (hasattr(model, "select") and hasattr(model, "estimator_")):
-        check_is_fitted(model)
+    check_is_fitted(model)
+    if not isinstance(model, SelectiveModel):
         raise TypeError(
             f"{type(model).__name__} does not predict or abstain; wrap it, as in "
             "SelectiveClassifier(FrozenEstimator(model)).fit(X_calibration, y_calibration)."
         )
     selection = model.select(X)
-    y = column_or_1d(y, warn=True)
-    check_consistent_length(selection.predictions, y)
     losses = _losses(model, loss, y, selection.predictions)
     return Bunch(loss=losses, model=model, threshold=model.threshold_, **selection)
 
 
 def _innermost(estimator, X):
     """Return the selective model inside of searches, Pipelines and frozen wrappers, and its X."""
-    while not hasattr(estimator, "select") or isinstance(estimator, Pipeline):
+    while True:
         if isinstance(estimator, Pipeline):
             check_is_fitted(estimator)
             X = estimator[:-1].transform(X) if len(estimator) > 1 else X
             estimator = estimator[-1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "estimator") and type(estimator).__name__ == "FrozenEstimator":
+        elif isinstance(estimator, FrozenEstimator):
             estimator = estimator.estimator
+        elif isinstance(estimator, BaseSearchCV):
+            check_is_fitted(estimator, "best_estimator_")
+            estimator = estimator.best_estimator_
         else:
-            break
-    return estimator, X
+            return estimator, X
 
 
 def _losses(model, loss, y, predictions):
     if loss is None:
-        own = getattr(model, "_losses", None)
-        return errors(predictions, y).astype(np.float64) if own is None else own(y, predictions)
-    return loss(y, predictions)
+        return model._errors(predictions, model._check_target(y))
+    check_consistent_length(predictions, y)
+    return loss(np.asarray(y), predictions)

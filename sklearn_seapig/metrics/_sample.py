@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import digamma
-from sklearn.utils.validation import _check_sample_weight
 
 from ..thresholds import check_confidence
 
@@ -111,12 +110,13 @@ def check_loss(loss):
 
 
 def check_weight(sample_weight, n):
-    """Return weights as a float64 vector that is not all zero."""
-    weight = _check_sample_weight(
-        sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True
-    )
-    if weight.sum() == 0:
-        raise ValueError("sample_weight sums to 0; give at least one row a weight above 0.")
+    """Return the weights of n rows as a float64 vector that is not all zero."""
+    weight = check_confidence(sample_weight, name="sample_weight")
+    if len(weight) != n or not ((weight >= 0) & (weight < np.inf)).all() or weight.sum() == 0:
+        raise ValueError(
+            f"sample_weight must hold {n} finite numbers of at least 0, not all of them 0, one for "
+            f"each row; got {len(weight)} from {weight.min():.6g} to {weight.max():.6g}."
+        )
     return weight
 
 

@@ -88,7 +88,9 @@ def _text(report, labels, digits):
     width, cell = max(9, *map(len, labels)), digits + 4
 
     def line(title, cells):
-        groups = ["".join(f"{c:>{cell}}" for c in cells[i : i + 3]) for i in range(0, len(cells), 3)]
+        groups = [
+            "".join(f"{c:>{cell}}" for c in cells[i : i + 3]) for i in range(0, len(cells), 3)
+        ]
         return f"{title:>{width}}   " + "   ".join(groups)
 
     def number(value, measure=""):

@@ -4,6 +4,7 @@ from inspect import signature
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from ._composition import last_step
@@ -35,3 +36,16 @@ def promise_of(rule, confidence):
     if all(hasattr(last, name) for name in needed):
         return QuantileThreshold(last.quantile).fit(last.calibration_scores_).guarantee_
     return f"none: {type(last).__name__} keeps an offset_ of its own, not one of calibration rows"
+
+
+def requests_of(rule):
+    """Return the metadata requests of a rule, without what it is given in any case.
+
+    So `groups` for the splitter of ``cv`` need no word of the rule, though its fit has the name.
+    """
+    requests = get_routing_for_object(rule)
+    if isinstance(requests, MetadataRequest):
+        for name in ("confidence", "error", "groups"):
+            if requests.fit.requests.get(name) is None:
+                requests.fit.add_request(param=name, alias=False)
+    return requests

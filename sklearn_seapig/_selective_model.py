@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 
 from . import _composition as parts
 from ._calibrate import calibrate
-from ._decision import accepted_by, fit_rule, promise_of
+from ._decision import accepted_by, fit_rule, promise_of, requests_of
 from ._state import VersionStamp, blank_twin, snapshot
 from ._validation import Range, check_parameter
 from .thresholds import QuantileThreshold
@@ -284,7 +284,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         if self.confidence is not None:
             router.add(confidence=self.confidence, method_mapping=fit)
         if self.threshold is not None:
-            router.add(threshold=self.threshold, method_mapping=fit)
+            router.add(threshold=requests_of(self.threshold), method_mapping=fit)
         if self.cv is not None:
             split = MethodMapping().add(caller="fit", callee="split")
             router.add(splitter=self.cv, method_mapping=split)

@@ -36,9 +36,10 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         `FrozenEstimator`. None takes the largest class probability of the estimator (softmax
         response).
     threshold : threshold rule, default=None
-        Turns the confidences of calibration rows into a bound, e.g. `QuantileThreshold`. None
-        leaves the decision to the confidence (its ``decision_function``, so its ``quantile``);
-        with ``confidence=None`` it is ``QuantileThreshold()``.
+        Turns the confidences of calibration rows, and the errors on them, into a bound, e.g.
+        `QuantileThreshold` or `RiskThreshold`. None leaves the decision to the confidence (its
+        ``decision_function``, so its ``quantile``); with ``confidence=None`` it is
+        ``QuantileThreshold()``.
     response_method : {"predict_proba", "decision_function", "transform"}, default=None
         The output of the fitted estimator that the confidence sees in place of X.
     calibration_size : float in (0, 1) or int, default=0.2
@@ -94,6 +95,8 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     --------
     EuclideanScore : A confidence from the distance to training rows.
     QuantileThreshold : A rule that accepts a given share.
+    RiskThreshold : A rule that limits the errors among accepted rows.
+    SelectiveRegressor : The same for regression.
 
     Notes
     -----

@@ -84,7 +84,7 @@ def _expected_to_fail(estimator):
     expected_failed_checks=_expected_to_fail,
     xfail_strict=True,
 )
-def test_scikit_learn(estimator, check):
+def test_scikit_learn(estimator, check):  # FB-32
     check(estimator)
 
 

@@ -11,7 +11,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import GridSearchCV, GroupKFold, train_test_split
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -390,6 +390,14 @@ def test_groups_given_to_fit_alone_are_refused():
         rule = QuantileThreshold().set_fit_request(groups=True)
         with pytest.raises(ValueError, match="give group_by, a function of X"):
             selective(threshold=rule).fit(X, Y, groups=Y)
+
+
+@pytest.mark.parametrize("rule", [QuantileThreshold(), OneBoundAGroup(), Strictest()])
+def test_groups_of_the_splitter_are_no_matter_of_the_rule(rule):
+    groups = np.arange(150) % 7
+    with config_context(enable_metadata_routing=True):
+        model = selective(None, rule, cv=GroupKFold(3)).fit(X, Y, groups=groups)
+    np.testing.assert_array_equal(np.unique(model.calibration_groups_), [0, 1, 2])  # the classes
 
 
 # --- weights ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import warnings
 
 
 def warn(message):
-    """Issue a UserWarning for the nearest caller outside of this package and scikit-learn."""
+    """Issue a UserWarning for the nearest caller outside of libraries that call this package."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_library(frame):
         frame, level = frame.f_back, level + 1
@@ -17,4 +17,8 @@ def _is_library(frame):
         "sklearn_seapig",
         "sklearn",
         "contextlib",
+        "copy",
+        "joblib",
+        "pickle",
+        "skops",
     )

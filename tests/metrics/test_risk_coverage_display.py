@@ -197,6 +197,14 @@ def test_given_axes_are_used_and_no_figure_is_left_open(sample):
     assert plt.get_fignums() == [figure.number]
 
 
+def test_one_axes_of_many_keeps_its_place(sample):
+    figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    RiskCoverageDisplay.from_predictions(*sample, threshold=0.7, ax=axes[0, 0])
+    figure.canvas.draw()
+    place = axes[0, 0].get_position()
+    assert min(place.width, place.height) > 0.38
+
+
 def test_keywords_reach_the_lines(sample):
     display = RiskCoverageDisplay.from_predictions(*sample, color="black", linewidth=4)
     line = display.lines_["confidence"]

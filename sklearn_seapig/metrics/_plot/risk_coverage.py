@@ -175,9 +175,11 @@ class RiskCoverageDisplay:
         return [self.ax_.plot(*_line(c, generalized), **_ORACLE)[0] for c in distinct]
 
     def _legend(self, beside):
+        from matplotlib.lines import Line2D
+
         handles = list(self.lines_.values())
         if self.points_:
-            handles += self.ax_.plot([], [], color=GREY, label="chosen threshold", **_MARK)
+            handles.append(Line2D([], [], color=GREY, label="chosen threshold", **_MARK))
         for lines, label in ((self.random_lines_, "random"), (self.oracle_lines_, "oracle")):
             if lines:
                 lines[0].set_label(label)

@@ -55,6 +55,8 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
     }
     # What the confidence sees: rows of X, unless a subclass has a parameter of this name.
     response_method = None
+    # Parameters that the groups and errors of calibration rows depend on.
+    _calibrates_by = ("group_by",)
 
     # Parts are validated when they are fitted, frozen ones never: no need to skip their checks.
     @_fit_context(prefer_skip_nested_validation=False)
@@ -105,6 +107,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
                 "groups are needed where rows are predicted too, so they cannot be given to fit; "
                 "give group_by, a function of X."
             )
+        self._remember_parameters()
         self.estimator_, self.confidence_, calibration = calibrate(self, X, y, routed)
         self._learn_target(y)
         for_rule = parts.metadata_rows(X, for_rule, calibration.rows)
@@ -158,19 +161,18 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no rule to keep, `y` comes without `X`, or the rule or a part refuses its
-            input. The model is then as it was before.
+            If there is no rule to keep, `y` comes without `X`, a parameter that the kept
+            calibration rows depend on was changed, or the rule or a part refuses its input. The
+            model is then as it was before.
         """
         check_is_fitted(self)
         twin = snapshot(self)
         twin.__dict__ = dict(vars(self))
         twin.threshold = self._new_rule(threshold)
-        if X is not None:
+        if X is None:
+            twin._keep_calibration(y, sample_weight)
+        else:
             twin._calibrate_anew(X, y, sample_weight)
-        elif y is not None:
-            raise ValueError("y is given without X; set_threshold needs the rows of these targets.")
-        elif sample_weight is not None:
-            twin.calibration_weight_ = _copy_of(sample_weight)
         weight = twin.calibration_weight_
         twin._decide_by(twin._rule(), {} if weight is None else {"sample_weight": weight})
         self.__dict__ = twin.__dict__
@@ -190,9 +192,25 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         check_parameter("threshold", threshold, HasMethods("fit"), caller)
         return threshold
 
+    def _keep_calibration(self, y, sample_weight):
+        if y is not None:
+            raise ValueError("y is given without X; set_threshold needs the rows of these targets.")
+        for name, value in self._calibrated_with_.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name} was {value!r} for the calibration rows and is {getattr(self, name)!r} "
+                    "now; give set_threshold rows as X and y, or fit again."
+                )
+        if sample_weight is not None:
+            self.calibration_weight_ = _copy_of(sample_weight)
+
+    def _remember_parameters(self):
+        self._calibrated_with_ = {name: getattr(self, name) for name in self._calibrates_by}
+
     def _calibrate_anew(self, X, y, sample_weight):
-        predictions = np.asarray(self.estimator_.predict(X))
+        self._remember_parameters()
         self.calibration_errors_ = None
+        predictions = np.asarray(self.estimator_.predict(X))
         if y is not None:
             y = self._check_target(y)
             check_consistent_length(X, y)
@@ -260,9 +278,10 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
 
     def _groups(self, X, predictions):
         """Return what `group_by` makes of the rows."""
-        if self.group_by is None:
+        group_by = self._calibrated_with_["group_by"]
+        if group_by is None:
             return None
-        groups = column_or_1d(self.group_by(X)).copy()
+        groups = column_or_1d(group_by(X)).copy()
         if len(groups) != len(predictions):
             raise ValueError(
                 f"group_by returned {len(groups)} groups for {len(predictions)} rows; it must "

@@ -129,6 +129,8 @@ class SelectiveRegressor(RegressorMixin, SelectiveModel):
         "reject_value": [Range(Real, None, None, closed="neither"), "nan", None],
     }
 
+    _calibrates_by = ("group_by", "loss")
+
     def __init__(
         self,
         estimator,

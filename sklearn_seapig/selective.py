@@ -217,7 +217,8 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         return parts.response(estimator, X, "predict_proba").max(axis=1).astype(np.float64)
 
     def _groups(self, X, predictions):
-        return predictions if self.group_by is None else super()._groups(X, predictions)
+        groups = super()._groups(X, predictions)
+        return predictions if groups is None else groups
 
     def predict(self, X):
         """Return the predicted class of each accepted row and ``reject_label_`` for the others.

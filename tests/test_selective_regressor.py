@@ -24,6 +24,7 @@ from sklearn.utils import get_tags
 from sklearn_seapig import (
     EuclideanScore,
     QuantileThreshold,
+    RiskThreshold,
     SelectiveRegressor,
     SoftmaxScore,
 )
@@ -336,6 +337,36 @@ def test_a_new_decision_is_as_if_fitted_with_it():
     np.testing.assert_array_equal(
         model.calibration_errors_, (Y[:99] - model.estimator_.predict(X[:99])) ** 2
     )
+
+
+def test_losses_that_are_kept_are_those_of_the_present_loss():
+    model = selective().fit(X, Y).set_params(loss="absolute_error")
+    with pytest.raises(ValueError, match="loss was 'squared_error' for the calibration rows"):
+        model.set_threshold(0.9)
+    model.set_threshold(0.9, X, Y).set_threshold(0.8)
+    np.testing.assert_array_equal(
+        model.calibration_errors_, np.abs(Y - model.estimator_.predict(X))
+    )
+
+
+def test_a_limit_on_bounded_losses():
+    rows = np.random.default_rng(0).normal(size=(2000, 1))
+    y = np.sin(rows[:, 0])  # a straight line is far off where rows are rare
+    model = selective(
+        None, RiskThreshold(max_risk=30, max_loss=100), loss=clipped, calibration_size=0.5
+    )
+    model.fit(rows[:1000], 200 * y[:1000])
+    assert 0.3 < model.coverage_ < 1
+    assert "<= 30 with certainty 0.95 (500 calibration rows" in model.guarantee_
+    selection = model.select(rows[1000:])
+    losses = clipped(200 * y[1000:], selection.predictions)
+    assert losses[selection.selected].mean() <= 30 < losses[~selection.selected].mean()
+    with pytest.raises(ValueError, match="max_loss"):
+        model.set_params(loss="squared_error").fit(rows, 200 * y)
+
+
+def clipped(y_true, y_pred):
+    return np.minimum(np.abs(y_true - y_pred), 100)
 
 
 def test_predictions_are_no_groups():

@@ -12,7 +12,8 @@ from ..metrics import _measures as measures
 from ..metrics import risk_coverage_curve
 from ..metrics._sample import Sample
 from ..thresholds import check_confidence
-from ._row_losses import as_rows, row_losses, zero_one_loss
+from ._row_losses import row_losses, zero_one_loss
+from ._subsets import as_rows
 
 with extra("metrics", "sklearn_seapig.adapters.torchmetrics"):
     from torchmetrics import Metric

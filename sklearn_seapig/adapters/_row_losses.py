@@ -1,25 +1,8 @@
 """0/1 errors and other losses of the rows of a batch, from predictions and targets."""
 
-import numpy as np
 import torch
 
-from .._torch import from_numpy
 from ..metrics._sample import check_loss
-
-
-def as_rows(values, name):
-    """Return an array-like with rows as a tensor, half precision as float32."""
-    try:
-        values = values if isinstance(values, torch.Tensor) else from_numpy(np.asarray(values))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"{name} is no array of numbers ({error}); pass a tensor, an array or a list of "
-            "numbers."
-        ) from error
-    if values.ndim == 0:
-        raise ValueError(f"{name} is one number; pass one for each row, shape (n,).")
-    small = values.is_floating_point() and values.itemsize < 4
-    return values.detach().float() if small else values.detach()
 
 
 def row_losses(loss, preds, target, name):

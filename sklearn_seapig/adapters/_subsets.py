@@ -1,4 +1,4 @@
-"""Rows of a batch: which of them are selected, and the arguments of an update for some of them."""
+"""Arguments of an update: their rows, which of these are selected, and the part of these."""
 
 from collections.abc import Mapping
 
@@ -8,20 +8,28 @@ import torch
 from .._torch import from_numpy
 
 
+def as_rows(values, name):
+    """Return an array-like with rows as a tensor, half precision as float32."""
+    if not isinstance(values, torch.Tensor):
+        values = np.asarray(values)
+    if values.ndim == 0:
+        raise ValueError(f"{name} has shape (); pass one value for each row, shape (n,).")
+    try:
+        values = values.detach() if isinstance(values, torch.Tensor) else from_numpy(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} is not an array of numbers ({error}); pass a tensor, an array or a list of "
+            "numbers."
+        ) from error
+    return values.float() if values.is_floating_point() and values.itemsize < 4 else values
+
+
 def as_mask(selected):
     """Return which rows are selected, as booleans on the CPU.
 
     They are given as booleans, as 1 and 0, or as 1 and -1.
     """
-    try:
-        if not isinstance(selected, torch.Tensor):
-            selected = from_numpy(np.asarray(selected))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"selected is not an array of numbers ({error}); pass booleans, or the 1 and -1 of "
-            "predict."
-        ) from error
-    values = selected.detach().cpu()
+    values = as_rows(selected, "selected").cpu()
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

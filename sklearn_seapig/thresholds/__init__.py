@@ -2,16 +2,23 @@
 
 from ._base import check_confidence
 from ._conformal import ConformalThreshold
+from ._cost import CostThreshold
+from ._group import GroupThreshold
 from ._planning import certifiable_risk, required_calibration_size
+from ._pvalues import benjamini_hochberg, conformal_pvalues
 from ._quantile import QuantileThreshold, quantile_bound, quantile_rank, weighted_quantile_bound
 from ._risk import RiskThreshold
 
 __all__ = [
     "ConformalThreshold",
+    "CostThreshold",
+    "GroupThreshold",
     "QuantileThreshold",
     "RiskThreshold",
+    "benjamini_hochberg",
     "certifiable_risk",
     "check_confidence",
+    "conformal_pvalues",
     "quantile_bound",
     "quantile_rank",
     "required_calibration_size",

@@ -96,6 +96,9 @@ class SelectiveRegressor(RegressorMixin, SelectiveModel):
 
     Scorers of scikit-learn refuse the NaN of an abstention; `score` counts its cost.
 
+    The standard deviation of a Gaussian process differs in its last digits with the batch that a
+    row comes in, most where it is near 0; so may the decision on a row at the bound.
+
     References
     ----------
     Zaoui, A., Denis, C. and Hebiri, M. "Regression with reject option and application to kNN",

@@ -18,7 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_seapig import (
+    CostThreshold,
     EuclideanScore,
+    GroupThreshold,
     QuantileThreshold,
     RiskThreshold,
     SelectiveClassifier,
@@ -376,6 +378,54 @@ def test_groups_of_the_users_own_come_from_the_rows(cv):
     west = frame[frame["a"] <= 5.8]
     model.set_threshold(OneBoundAGroup(), west, Y[frame["a"] <= 5.8])
     assert set(model.rule_.bounds_) == {"west"}
+
+
+def test_groups_are_those_of_the_calibration_rows_until_there_are_new_ones():
+    model = selective(threshold=OneBoundAGroup()).fit(X, Y)
+    before = model.predict(X)
+    model.set_params(group_by=first_half)
+    np.testing.assert_array_equal(model.predict(X), before)
+    with pytest.raises(ValueError, match=r"group_by was None for the calibration rows.*fit again"):
+        model.set_threshold(0.9)
+    assert set(model.set_threshold(None, X, Y).rule_.bounds_) == {False, True}
+    assert model.set_threshold().calibration_groups_.tolist() == first_half(X).tolist()
+
+
+def first_half(X):
+    return X[:, 0] < 5.8
+
+
+def test_a_limit_on_errors_for_each_predicted_class():
+    digits, labels = load_digits(return_X_y=True)
+    model = selective(None, calibration_size=0.6).set_params(estimator__var_smoothing=0.1)
+    model.fit(digits[:1200], labels[:1200])
+    model.set_threshold(GroupThreshold(RiskThreshold(max_risk=0.2)))
+    known, groups = model.rule_.groups_, model.calibration_groups_
+    np.testing.assert_array_equal(known, np.arange(10))
+    assert len(np.unique(model.rule_.thresholds_)) > 5
+    selection = model.select(digits[1200:])
+    by_rule = model.rule_.accept(selection.score, groups=selection.predictions)
+    np.testing.assert_array_equal(selection.selected, by_rule)
+    kept = model.rule_.accept(model.calibration_scores_, groups=groups)
+    assert model.coverage_ == kept.mean()
+    for group in known:
+        assert model.calibration_errors_[kept & (groups == group)].sum() <= 0.2 * sum(
+            kept & (groups == group)
+        )
+    assert model.guarantee_ == model.rule_.guarantee_
+    fresh = clone(model)  # with its rule
+    assert fresh.get_params()["threshold__base__max_risk"] == 0.2
+
+
+def test_the_cheapest_bound_has_the_best_score():
+    digits, labels = load_digits(return_X_y=True)
+    linear = FrozenEstimator(LogisticRegression(max_iter=5000).fit(digits[:100], labels[:100]))
+    model = SelectiveClassifier(linear, threshold=CostThreshold(reject_cost=0.1), reject_cost=0.1)
+    model.fit(digits[300:], labels[300:])
+    best = model.score(digits[300:], labels[300:])
+    assert best == pytest.approx(1 - model.rule_.cost_)
+    for q in (0.2, 0.5, 0.8, 0.9, 0.95, 1):
+        assert model.set_threshold(q).score(digits[300:], labels[300:]) <= best + 1e-12
 
 
 def test_groups_that_are_none_are_refused():

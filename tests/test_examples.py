@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
@@ -57,3 +59,20 @@ def test_a_promise_costs_coverage_and_breaks_where_the_data_shift(tmp_path):
     assert coverage[4] > coverage[5] > 0.1
     broken = next(line for line in lines if "random splits" in line)
     assert number(broken) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+
+
+def test_compare_scores_orders_all_scores_and_draws_them(tmp_path):
+    lines = run("compare_scores.py", tmp_path).splitlines()
+    rows = [line.replace("[", "").replace("]", "").replace(",", "").split() for line in lines[2:-1]]
+    names = [row[0] for row in rows]
+    aurc, low, high, naurc, augrc, auroc, coverage = np.array([row[1:] for row in rows], float).T
+    assert len(names) >= 11
+    assert (np.diff(aurc) >= 0).all()
+    assert ((low < aurc) & (aurc < high)).all()
+    assert ((coverage >= 0) & (coverage <= 1)).all()
+    at = {name: i for i, name in enumerate(names)}
+    informed, blind = at["SoftmaxScore"], at["RandomScore"]
+    assert high[informed] < low[blind]
+    assert auroc[informed] > 0.75 > naurc[informed]
+    assert augrc[informed] < augrc[blind]
+    assert (tmp_path / "compare_scores.png").read_bytes().startswith(b"\x89PNG")

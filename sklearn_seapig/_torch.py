@@ -65,6 +65,10 @@ def to_numpy(tensor, name="X"):
 
     Floats of 16 and 8 bits, most of which numpy does not know, become float32; that is exact.
     """
+    if tensor.is_nested:
+        raise TypeError(f"{name} is a nested tensor; pass rows of one length, padded if need be.")
+    if tensor.is_quantized:
+        raise TypeError(f"{name} is a quantized tensor; pass {name}.dequantize().")
     if tensor.layout != torch.strided:
         raise TypeError(f"{name} is a sparse tensor; pass {name}.to_dense().")
     if tensor.device.type == "meta":

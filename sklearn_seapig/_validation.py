@@ -56,7 +56,7 @@ def check_features(
             ensure_min_samples=min_samples,
             allow_nd=max_dim > 2,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # int too large for a float
         if name in str(error):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -89,6 +89,7 @@ def _as_array_like(X, name, max_dim):
                 f"{name} is a {type(X).__name__} of rows of unequal length ({error}); "
                 "pass rows of one length."
             ) from error
+    _refuse_silent_numbers(X, name)
     if getattr(X, "dtype", None) == np.float16:
         X = np.asarray(X, dtype=np.float32)
     if len(getattr(X, "shape", ())) > max_dim:
@@ -97,6 +98,22 @@ def _as_array_like(X, name, max_dim):
             f"{max_dim}D; embed it first or pass {name}.reshape(len({name}), -1)."
         )
     return X
+
+
+def _refuse_silent_numbers(X, name):
+    """Refuse what numpy would turn into numbers that nobody has measured."""
+    if np.ma.is_masked(X):
+        n_masked = np.ma.count_masked(X)
+        raise ValueError(
+            f"{name} is a masked array with {n_masked} masked values; fill them or drop their rows."
+        )
+    if (isinstance(X, np.ndarray) and X.ndim) or hasattr(X, "columns"):
+        dtype = np.asarray(X[:1]).dtype
+        if dtype.kind in "mM":
+            raise TypeError(
+                f"{name} holds dates or time spans ({dtype}), which are no numbers; make features "
+                "of them first."
+            )
 
 
 def _check_finite(X, name):

@@ -255,6 +255,8 @@ def test_given_axes_are_used_and_no_figure_is_left_open(plane):
         ({"query": {"reference": np.ones((4, 2))}}, "'reference'; give it another name"),
         ({"selected": np.ones(30)}, "selected of 'query' must be a bool array"),
         ({"selected": {"fresh": np.ones(30, bool)}}, "selected has 'fresh'"),
+        ({"max_rows": 0}, "'max_rows' parameter"),
+        ({"max_rows": True}, "'max_rows' parameter"),
         ({"reducer": "isomap"}, "'isomap'"),
         ({"reducer": PCA(1)}, "PCA must return two columns"),
         ({"calibration": np.full((4, 2), np.nan)}, "calibration contains NaN"),

@@ -11,13 +11,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import BayesianRidge, LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_seapig import EuclideanScore, QuantileThreshold, SelectiveClassifier
+from sklearn_seapig import (
+    EuclideanScore,
+    QuantileThreshold,
+    SelectiveClassifier,
+    SelectiveRegressor,
+)
 from sklearn_seapig.metrics import (
     RiskCoverageDisplay,
     augrc_score,
@@ -132,6 +137,13 @@ def test_generalized_random_line_rises_from_the_origin(sample):
     np.testing.assert_allclose(display.random_lines_[0].get_ydata(), [0, sample[0].mean()])
 
 
+def test_one_reference_for_real_losses_summed_in_any_order():
+    rng = np.random.default_rng(0)
+    scores = {f"score {i}": rng.random(1000) for i in range(5)}
+    display = RiskCoverageDisplay.from_predictions(rng.random(1000), scores)
+    assert len(display.oracle_lines_) == len(display.random_lines_) == 1
+
+
 def test_losses_of_several_models_have_one_reference_each(sample):
     loss, confidence = sample
     losses = {"a": loss, "b": 1 - loss, "c": loss}
@@ -187,6 +199,19 @@ def test_from_estimator_takes_a_loss(models):
     )
     plain = RiskCoverageDisplay.from_estimator(models[0], X, y)
     assert display.aurc["softmax response"] == pytest.approx(2 * plain.aurc["softmax response"])
+
+
+def test_selective_regressor_has_its_own_loss():
+    X, y = load_diabetes(return_X_y=True)
+    model = SelectiveRegressor(BayesianRidge(), threshold=QuantileThreshold(0.8), random_state=0)
+    model.fit(X[:300], y[:300])
+    display = RiskCoverageDisplay.from_estimator(model, X[300:], y[300:])
+    assert list(display.curves) == ["predicted spread"]
+    selection = model.select(X[300:])
+    x, _ = display.points_["predicted spread"].get_data()
+    assert x.item() == pytest.approx(selection.selected.mean())
+    loss = model._errors(selection.predictions, y[300:])
+    assert display.aurc["predicted spread"] == pytest.approx(aurc_score(loss, selection.score))
 
 
 def test_given_axes_are_used_and_no_figure_is_left_open(sample):

@@ -1,11 +1,14 @@
 """Rows in two dimensions."""
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from sklearn.utils import check_array, check_random_state
 
 from ..._composition import response
 from ..._torch import to_numpy
+from ..._validation import Range, check_parameter
 from .._response import _innermost
 from ._common import COLORS, by_name, draw_legend, need_matplotlib, open_axes
 from ._reduction import REDUCERS, reduce_rows
@@ -15,6 +18,7 @@ _LOOKS = {
     "reference": {"color": "0.62", "marker": ".", "s": 30, "linewidths": 0},
     "calibration": {"color": COLORS[0], "marker": "+", "s": 22, "linewidths": 0.8},
 }
+ROWS = Range(Integral, 1, None, closed="left")
 _QUERY_MARKERS = ("o", "s", "^", "D", "v")
 
 
@@ -183,11 +187,14 @@ class EmbeddingDisplay:
         Raises
         ------
         ValueError
-            If the sets differ in their number of features, or there are fewer than three rows.
+            If the sets differ in their number of features, there are fewer than three rows, or a
+            parameter is out of its range.
         ImportError
             If the reducer is "umap" and umap-learn is not installed.
         """
         need_matplotlib(cls)
+        if max_rows is not None:
+            check_parameter("max_rows", max_rows, ROWS, f"{cls.__name__}.from_embeddings")
         random_state = check_random_state(random_state)
         sets = {"reference": reference, "calibration": calibration}
         sets = {name: rows for name, rows in sets.items() if rows is not None}

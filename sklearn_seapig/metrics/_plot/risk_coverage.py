@@ -1,6 +1,7 @@
 """Risk against coverage."""
 
 import numpy as np
+from sklearn.base import is_classifier
 
 from ..._composition import last_step
 from .._response import respond
@@ -162,17 +163,22 @@ class RiskCoverageDisplay:
             curve.coverage[at], risk[at], color=self.lines_[name].get_color(), **_MARK
         )
 
-    def _random(self, generalized):
-        risks = np.unique([curve.selective_risk[-1] for curve in self.curves.values()])
-        ends = [[0 if generalized else risk, risk] for risk in risks]
-        return [self.ax_.plot([0, 1], y, **_RANDOM)[0] for y in ends]
-
-    def _oracle(self, generalized):
+    def _distinct_oracles(self):
+        """Return one oracle for each set of losses: models that err alike have the same one."""
         distinct = []
         for curve in self.oracles.values():
             if not any(_same(curve, other) for other in distinct):
                 distinct.append(curve)
-        return [self.ax_.plot(*_line(c, generalized), **_ORACLE)[0] for c in distinct]
+        return distinct
+
+    def _random(self, generalized):
+        risks = np.unique([curve.selective_risk[-1] for curve in self._distinct_oracles()])
+        ends = [[0 if generalized else risk, risk] for risk in risks]
+        return [self.ax_.plot([0, 1], y, **_RANDOM)[0] for y in ends]
+
+    def _oracle(self, generalized):
+        curves = self._distinct_oracles()
+        return [self.ax_.plot(*_line(curve, generalized), **_ORACLE)[0] for curve in curves]
 
     def _legend(self, beside):
         from matplotlib.lines import Line2D
@@ -263,7 +269,7 @@ class RiskCoverageDisplay:
             True targets.
         loss : callable, default=None
             ``loss(y, predictions)`` returns the loss of each row; None is 1 for a wrong class,
-            else 0.
+            else 0, and for a regressor its own loss.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         name : str, default=None
@@ -299,7 +305,7 @@ class RiskCoverageDisplay:
 
 def _name(model):
     if model.confidence_ is None:
-        return "softmax response"
+        return "softmax response" if is_classifier(model) else "predicted spread"
     return type(last_step(model.confidence_)).__name__
 
 

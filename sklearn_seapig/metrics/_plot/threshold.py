@@ -208,7 +208,7 @@ class ThresholdDisplay:
             True targets.
         loss : callable, default=None
             ``loss(y, predictions)`` returns the loss of each row; None is 1 for a wrong class,
-            else 0.
+            else 0, and for a regressor its own loss.
         ax : matplotlib Axes, default=None
             Axes to draw in; None makes a new figure.
         **kwargs : dict

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -76,3 +77,13 @@ def test_compare_scores_orders_all_scores_and_draws_them(tmp_path):
     assert auroc[informed] > 0.75 > naurc[informed]
     assert augrc[informed] < augrc[blind]
     assert (tmp_path / "compare_scores.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_lightning_selective_trusts_what_it_knows(tmp_path):
+    lines = run("lightning_selective.py", tmp_path).splitlines()
+    everything, selected, rejected, coverage, digits, photographs = map(number, lines[:6])
+    assert selected > everything > 0.9 > rejected
+    assert 0.85 < coverage < 1
+    assert digits > 0.5
+    assert photographs > 0.9
+    assert len(torch.load(tmp_path / "predictions.pt")[0]["predictions"]) == 354

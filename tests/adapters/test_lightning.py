@@ -9,7 +9,6 @@ import sys
 import lightning
 import numpy as np
 import pytest
-import pytorch_lightning
 import torch
 from lightning import LightningModule, Trainer
 from sklearn.ensemble import IsolationForest
@@ -796,7 +795,10 @@ def test_a_plain_torch_module_is_a_task(data, score):
 
 
 def test_a_module_of_the_other_lightning_is_told_which_trainer_runs_it(data, score):
-    class Other(pytorch_lightning.LightningModule):
+    # As pytorch_lightning.LightningModule is, which need not be installed.
+    tree = {"__module__": "pytorch_lightning.core.module"}
+
+    class Other(type("LightningModule", (torch.nn.Module,), tree)):
         embed, forward = Net.embed, Net.forward
 
         def __init__(self):

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,10 @@ def test_two_processes_give_what_one_gives(strategy, tmp_path):
     alone.mkdir()
     runpy.run_path(str(SCRIPT))["evaluate"](alone, devices=1)
     try:
-        printed, _ = two.communicate(timeout=240)
-    finally:
-        two.kill()
+        printed, _ = two.communicate(timeout=400)
+    except subprocess.TimeoutExpired:
+        os.killpg(two.pid, signal.SIGKILL)  # with the processes that it started
+        raise
     assert two.returncode == 0, printed
 
     metrics = torch.load(tmp_path / "metrics.pt")

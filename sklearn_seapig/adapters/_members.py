@@ -107,3 +107,30 @@ def gather(tensor, group=None):
     if tensor.shape == (0,):
         tensor = tensor.new_empty((0, *shapes[0][1:]))
     return gather_all_tensors(tensor.to(functools.reduce(torch.promote_types, dtypes)), group)
+
+
+def check_lists(counts, metrics):
+    """Raise RuntimeError where processes would wait for each other without an end.
+
+    torchmetrics gathers a list that has no reduction entry by entry, and a process has an entry
+    for each of its batches with rows of the part.
+    """
+    if not (counts.sync_on_compute and counts.distributed_available_fn()):
+        return
+    lengths = {
+        f"{type(metric).__name__}.{name}": len(value)
+        for metric in metrics
+        for name, value in metric.metric_state.items()
+        if isinstance(value, list) and metric._reductions[name] is None
+    }
+    if not lengths:
+        return
+    group = counts.process_group
+    everywhere = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everywhere, lengths, group=group)
+    uneven = {name for other in everywhere for name in lengths if other[name] != lengths[name]}
+    if uneven:
+        raise RuntimeError(
+            f"{sorted(uneven)} hold lists of other lengths in other processes, which torchmetrics "
+            "cannot gather; compute this metric in one process."
+        )

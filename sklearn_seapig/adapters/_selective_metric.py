@@ -14,6 +14,7 @@ with extra("metrics", "sklearn_seapig.adapters.torchmetrics"):
     from ._members import (
         RowCounts,
         as_collection,
+        check_lists,
         gather,
         nan_like,
         no_warning_of_empty_metrics,
@@ -34,9 +35,10 @@ class SelectiveMetric(WrapperMetric):
     Raises
     ------
     TypeError
-        If `base` is or holds something else than metrics.
+        If `base` is none of these.
     ValueError
-        If a metric in `base` has ``dist_sync_on_step=True``.
+        If `base` holds no metric or something else than metrics, two metrics of one name, or a
+        metric with ``dist_sync_on_step=True``.
 
     Notes
     -----
@@ -50,9 +52,8 @@ class SelectiveMetric(WrapperMetric):
     Compute groups of a collection are not used: torchmetrics forms them of metrics that look alike
     on the first batch, and on a part with one or two rows different metrics do.
 
-    A metric cannot know before its last member has seen a batch that this one will refuse it, so
-    that an update which `base` refuses may leave a collection half updated; a mask or an argument
-    of another length is refused before.
+    A mask that is none and arguments of unequal lengths are refused before anything is added. What
+    a metric of `base` itself refuses may by then have been added to others; reset after that.
 
     Examples
     --------
@@ -71,7 +72,7 @@ class SelectiveMetric(WrapperMetric):
         super().__init__()
         for part in PARTS:
             setattr(self, part, as_collection(base))
-        members = [m for m in self.full.modules() if isinstance(m, Metric)]
+        members = _metrics_in(self.full)
         if any(member.dist_sync_on_step for member in members):
             raise ValueError(
                 "base has dist_sync_on_step=True, which would let processes wait for each other "
@@ -79,7 +80,7 @@ class SelectiveMetric(WrapperMetric):
             )
         same = ("process_group", "sync_on_compute", "distributed_available_fn")
         self.counts = RowCounts(**{name: getattr(members[0], name) for name in same})
-        for metric in self._children():
+        for metric in _metrics_in(self):
             metric.dist_sync_fn = metric.dist_sync_fn or gather
             # A process would not gather what it has a value of, but another one may have new rows.
             metric.compute_with_cache = False
@@ -127,7 +128,15 @@ class SelectiveMetric(WrapperMetric):
         Returns
         -------
         values : dict of str to Tensor
+
+        Raises
+        ------
+        RuntimeError
+            In several processes, if `base` keeps lists that torchmetrics gathers batch by batch
+            (retrieval, ROUGE, detection) and the processes have not seen equally many batches.
         """
+        for part in PARTS:
+            check_lists(self.counts, _metrics_in(getattr(self, part)))
         with no_warning_of_empty_metrics():
             # Counts of all processes: all of them must take the same branch below.
             n_selected, n_rejected = self.counts.compute().tolist()
@@ -182,14 +191,11 @@ class SelectiveMetric(WrapperMetric):
         result["coverage"] = torch.tensor(coverage, device=self.counts.device)
         return result
 
-    def _children(self):
-        return (m for m in self.modules() if isinstance(m, Metric) and m is not self)
-
     def __setstate__(self, state):
         super().__setstate__(state)
         # A spawned process gets the states in memory that it shares with the others, and many
         # metrics add in place: rows would count several times.
-        for metric in self._children():
+        for metric in _metrics_in(self):
             for name, value in metric.metric_state.items():
                 if isinstance(value, torch.Tensor) and value.device.type == "cpu":
                     setattr(metric, name, value.clone())
@@ -205,6 +211,10 @@ class SelectiveMetric(WrapperMetric):
         if 0 < len(absent) < len(names):  # torchmetrics would load the others in silence
             rest[-1].append(f"the state of a SelectiveMetric lacks {absent}")
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, *rest)
+
+
+def _metrics_in(module):
+    return [m for m in module.modules() if isinstance(m, Metric) and m is not module]
 
 
 def _split(args, kwargs, selected):

@@ -19,6 +19,7 @@ from torchmetrics.classification import (
     MulticlassConfusionMatrix,
 )
 from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.retrieval import RetrievalMAP
 
 from sklearn_seapig import RiskCoverageMetric, SelectiveMetric
 from sklearn_seapig.metrics import augrc_score, aurc_score, risk_coverage_curve
@@ -102,6 +103,20 @@ def outcomes(shards, rank, made):
     return results
 
 
+def list_metric(rank):
+    """Return the values of a metric that gathers batch by batch, and the error where it cannot."""
+    metric = SelectiveMetric(RetrievalMAP())
+    preds, target = torch.arange(4) / 4, torch.tensor([0, 1, 0, 1])
+    metric.update(preds, target, torch.full((4,), rank), torch.tensor([1, 1, 0, 0]))
+    values = metric.compute()
+    metric.update(preds, target, torch.full((4,), rank), torch.tensor([1, 1, rank, rank]))
+    try:
+        metric.compute()
+    except RuntimeError as error:
+        return values, str(error)
+    return values, None
+
+
 def work(rank, folder, spawned):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -109,7 +124,7 @@ def work(rank, folder, spawned):
         init_method=f"file://{folder}/meeting",
         rank=rank,
         world_size=WORLD,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=120),
     )
     shared = [
         state.is_shared()
@@ -120,6 +135,7 @@ def work(rank, folder, spawned):
     results = {"spawned": outcomes(SHARDS["even"], rank, spawned), "shared": shared}
     for name, shards in SHARDS.items():
         results[name] = outcomes(shards, rank, metrics())
+    results["lists"] = list_metric(rank)
     with open(f"{folder}/{rank}.pkl", "wb") as file:
         pickle.dump(results, file)
     torch.distributed.destroy_process_group()
@@ -130,7 +146,7 @@ def computed(tmp_path_factory):
     """What each of the two processes computed, run once for the module."""
     folder = tmp_path_factory.mktemp("gloo")
     run = subprocess.run(
-        [sys.executable, __file__, str(folder)], capture_output=True, text=True, timeout=180
+        [sys.executable, __file__, str(folder)], capture_output=True, text=True, timeout=240
     )
     assert run.returncode == 0, run.stderr[-3000:]
     return [pickle.loads((folder / f"{rank}.pkl").read_bytes()) for rank in range(WORLD)]
@@ -200,6 +216,13 @@ def test_risk_coverage_of_all_rows(computed, rank, scenario):
         assert values[f"{name}/augrc"].item() == pytest.approx(expected, abs=1e-9)
         for found, wanted in zip(curve, risk_coverage_curve(loss, confidence), strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_lists_that_cannot_be_gathered_are_refused_and_do_not_wait(computed):
+    for results in computed:
+        values, error = results["lists"]
+        assert values["full/RetrievalMAP"] == pytest.approx(5 / 6)
+        assert "RetrievalMAP.preds" in error
 
 
 def test_no_rows_in_any_process_are_nan(computed):

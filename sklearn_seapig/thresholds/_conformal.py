@@ -132,7 +132,7 @@ class ConformalThreshold(ThresholdRule):
         return {
             "threshold_": bound,
             "feasible_": k <= n,
-            "guarantee_": self._guarantee(k <= n, rows(n)),
+            "guarantee_": self._guarantee(k <= n, "exchangeable", rows(n)),
             "calibration_scores_": None,
             "calibration_mass_": None,
         }
@@ -146,7 +146,7 @@ class ConformalThreshold(ThresholdRule):
         largest = weight.max()
         scores, mass = running_mass(confidence, weight)
         bound = float(_weighted_bounds(scores, mass, largest, self.q))
-        feasible = bound > -math.inf or scores[-1] == -math.inf
+        feasible = bool(bound > -math.inf or scores[-1] == -math.inf)
         if not feasible:
             least = self.q / (1 - self.q) if self.q < 1 else math.inf
             advice = f"the weights must sum to at least {least:.6g} times the largest one"
@@ -156,7 +156,7 @@ class ConformalThreshold(ThresholdRule):
         return {
             "threshold_": bound,
             "feasible_": feasible,
-            "guarantee_": self._guarantee(feasible, seen),
+            "guarantee_": self._guarantee(feasible, "reweighted", seen),
             "calibration_scores_": scores,
             "calibration_mass_": mass,
         }
@@ -200,7 +200,7 @@ class ConformalThreshold(ThresholdRule):
             f"{advice}."
         )
 
-    def _guarantee(self, feasible, seen):
+    def _guarantee(self, feasible, kind, seen):
         if not feasible:
             return f"accepts everything: too few calibration rows for q={self.q:.4g} ({seen})"
         if self.delta is not None:
@@ -208,7 +208,6 @@ class ConformalThreshold(ThresholdRule):
                 f"accepts at least a share {self.q:.4g} of fresh rows, with certainty "
                 f"{1 - self.delta:.4g} ({seen})"
             )
-        kind = "exchangeable" if "weights" not in seen else "reweighted"
         return f"accepts a fresh {kind} row with probability >= {self.q:.4g} ({seen})"
 
 

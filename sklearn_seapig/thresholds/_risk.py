@@ -227,13 +227,14 @@ class _Test:
 
     def candidates(self, level, n_steps):
         """Return the blocks to test: those that could pass, on a grid that ignores the errors."""
-        n, first = self.sizes[-1], first_size(self.risk, self.binary, lambda n: level)
+        n = int(self.sizes[-1])
+        first = first_size(self.risk, self.binary, lambda n: level, most=n)
         if first > n:
             return np.array([], dtype=np.intp)
         if not self.binary:
             # Some loss is the rule there: without it would be too early, half the limit is usual.
-            usual = first_size(self.risk, False, lambda n: level, self.risk / 2)
-            first = min(n, usual)
+            half = self.risk / 2
+            first = min(n, first_size(self.risk, False, lambda n: level, loss=half, most=n))
         if n_steps is None:
             return np.arange(np.searchsorted(self.sizes, first), len(self.sizes))
         share = np.arange(-(-n_steps // 10), n_steps + 1)

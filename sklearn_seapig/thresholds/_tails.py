@@ -29,10 +29,10 @@ def betting_pvalues(losses, sizes, risk):
     return np.exp(np.minimum(0, np.log(len(_BETS)) - log_wealth))
 
 
-def first_size(risk, binary, level, loss=0.0):
+def first_size(risk, binary, level, *, loss=0.0, most=2**60):
     """Return the least n for which n rows with this `loss` each have a p-value <= ``level(n)``.
 
-    0/1 errors (`binary`) have a loss of 0 here.
+    0/1 errors (`binary`) have a loss of 0 here. Where no n up to `most` has, this is `most` + 1.
     """
 
     def passes(n):
@@ -44,4 +44,4 @@ def first_size(risk, binary, level, loss=0.0):
         # The slack lets n be the exact solution, which rounding may put a hair above.
         return log_pvalue <= np.log(level(n)) + 1e-12
 
-    return 1 + bisect_left(range(1, 2**60), True, key=passes)
+    return 1 + bisect_left(range(1, most + 1), True, key=passes)

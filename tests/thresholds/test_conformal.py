@@ -153,7 +153,9 @@ def test_default_bound_is_that_of_the_largest_weight_and_rejects_least():
     largest = np.full(1000, weight.max())
     np.testing.assert_array_equal(rule.accept(query), rule.accept(query, sample_weight=largest))
     assert (rule.accept(query) >= rule.accept(query, sample_weight=rng.random(1000) * 0.9)).all()
+    assert "a fresh reweighted row with probability >= 0.8 (300 calibration" in rule.guarantee_
     assert "effective size" in rule.guarantee_
+    assert rule.feasible_ is True
 
 
 def test_rows_of_weight_zero_count_for_nothing():

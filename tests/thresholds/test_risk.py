@@ -212,7 +212,35 @@ def test_first_size_is_the_first_that_can_pass(binary, risk, delta):
     assert n == 1 or p[0] > delta
 
 
-# The error rate jumps with the confidence; 1 - 0.3 of the confidences are above the first jump.
+@pytest.mark.parametrize("params", [{}, {"n_steps": None}, {"n_steps": 3}, {"method": "sgr"}])
+def test_tied_confidences_keep_the_promise_by_complete_enumeration(params):
+    """All samples of 8 rows with three confidences, under laws at the edge of the limit."""
+    n, limit, delta = 8, 0.3, 0.3
+    cuts = np.array(list(itertools.combinations(range(n + 5), 5)))
+    edges = np.column_stack([np.full(len(cuts), -1), cuts, np.full(len(cuts), n + 5)])
+    counts = np.diff(edges) - 1  # right and wrong rows of confidence 2, 1 and 0
+    values, wrong = np.array([2.0, 2, 1, 1, 0, 0]), np.array([0, 1, 0, 1, 0, 1])
+    rule = RiskThreshold(limit, delta, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bounds = [rule.fit(np.repeat(values, c), np.repeat(wrong, c)).threshold_ for c in counts]
+    rng, worst = np.random.default_rng(0), 0
+    for _ in range(300):
+        mass, rate = rng.dirichlet(np.ones(3)), rng.random(3) ** 2
+        at = rng.integers(1, 4)  # the risk of the `at` highest confidences is just too large
+        rate[at - 1] = (limit * mass[:at].sum() - mass[: at - 1] @ rate[: at - 1]) / mass[at - 1]
+        if not 0 <= rate[at - 1] <= 1:
+            rate[:] = limit
+        rate = np.minimum(1, rate + 1e-9)
+        risk = np.cumsum(mass * rate) / np.cumsum(mass)
+        false = [bound < np.inf and risk[2 - int(bound)] > limit for bound in bounds]
+        chances = np.column_stack([mass * (1 - rate), mass * rate]).ravel()
+        chances /= chances.sum()
+        worst = max(worst, stats.multinomial.pmf(counts[false], n, chances).sum())
+    assert 0.1 < worst <= delta
+
+
+# How the error rate depends on the confidence.
 SHAPES = {
     "flat": lambda c: np.full_like(c, 0.2),
     "rising": lambda c: 0.4 * (1 - c),

@@ -179,14 +179,11 @@ class GroupThreshold(ThresholdRule):
             )
 
     def _guarantee(self, own, pooled):
-        text = f"within each of {own.sum()} of {len(own)} groups (see group_guarantees_)"
-        if own.all():
-            return f"{text}; all rows together: {pooled}"
+        text = f"{own.sum()} of {len(own)} groups have a promise of their own (group_guarantees_)"
         if self.unseen == "pooled":
-            return f"{text}; the others share the bound of all rows: {pooled}"
-        return (
-            f"{text}; rows of the others are {'rejected' if self.unseen == 'reject' else 'refused'}"
-        )
+            return f"{text}; all others share the bound of all rows: {pooled}"
+        fate = "rejected" if self.unseen == "reject" else "refused"
+        return f"{text}; rows of all others are {fate}"
 
 
 def _check_groups(groups, confidence):

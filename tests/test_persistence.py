@@ -33,16 +33,19 @@ from sklearn_seapig import (
     BaseScore,
     ConformalThreshold,
     CosineScore,
+    CostThreshold,
     EnergyScore,
     EntropyScore,
     EuclideanScore,
     GaussianScore,
+    GroupThreshold,
     MahalanobisScore,
     MarginScore,
     MaxLogitScore,
     PCAScore,
     QuantileThreshold,
     RandomScore,
+    RiskThreshold,
     SelectiveClassifier,
     SelectiveRegressor,
     SoftmaxScore,
@@ -106,7 +109,7 @@ OTHERS = {
         LinearRegression(), EuclideanScore(quantile=0.8), random_state=0
     ),
     "logits": SelectiveClassifier(
-        LogisticRegression(),
+        LogisticRegression(C=0.01),
         EnergyScore(temperature="fit"),
         response_method="decision_function",
         random_state=0,
@@ -119,7 +122,14 @@ OTHERS = {
         cv=StratifiedKFold(2),
     ),
 }
-RULES = {"QuantileThreshold": QuantileThreshold(0.8), "ConformalThreshold": ConformalThreshold(0.8)}
+RULES = {
+    "QuantileThreshold": QuantileThreshold(0.8),
+    "ConformalThreshold": ConformalThreshold(0.8),
+    "CostThreshold": CostThreshold(),
+    "GroupThreshold": GroupThreshold(QuantileThreshold(0.8)),
+    "RiskThreshold": RiskThreshold(0.5, 0.1),
+}
+GROUPS = {GroupThreshold: {"groups": [*NAMES, *NAMES]}}
 if find_spec("pyod"):
     from sklearn_seapig import PyODScore
 
@@ -138,7 +148,8 @@ needs_skops = pytest.mark.skipif(not find_spec("skops"), reason="skops is not in
 def fitted(name):
     estimator = OTHERS.get(name) or RULES.get(name) or MODELS[name]
     if name in RULES:
-        return clone(estimator).fit(X[:, 0], Y == 0)
+        groups = NAMES if name == "GroupThreshold" else None
+        return clone(estimator).fit(-X[:, 0], Y == 2, groups=groups)
     if name == "FrozenEstimator":
         return FrozenEstimator(clone(estimator.estimator).fit(LOGITS))
     return clone(estimator).fit(LOGITS, Y) if name in OTHERS else clone(estimator).fit(X, NAMES)
@@ -147,6 +158,10 @@ def fitted(name):
 def numbers(estimator):
     """Return all that an estimator says of rows and of itself, as arrays."""
     rows = FAR[:, :3]
+    if hasattr(estimator, "accept"):  # a rule
+        accepted = estimator.accept(-FAR[:, 0], **GROUPS.get(type(estimator), {}))
+        known = {name: value for name, value in vars(estimator).items() if name[-1] == "_"}
+        return [accepted, *(np.array(known[name]) for name in sorted(known))]
     methods = ("score_samples", "decision_function", "predict", "transform")
     found = [getattr(estimator, name)(rows) for name in methods if hasattr(estimator, name)]
     if hasattr(estimator, "select"):

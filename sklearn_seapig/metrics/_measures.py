@@ -31,14 +31,14 @@ def oracle_aurc(sample):
 
 def excess_aurc(sample):
     """Return the AURC above that of the oracle, where it is more than rounding."""
-    excess = aurc(sample) - oracle_aurc(sample)
-    return np.where(excess > SLACK * mean_loss(sample), excess, 0)
+    return _more_than_rounding(aurc(sample) - oracle_aurc(sample), sample)
 
 
 def normalized_aurc(sample):
     """Return the excess AURC in units of that of a random order; nan where no order matters."""
-    room = mean_loss(sample) - oracle_aurc(sample)
-    return _ratio(excess_aurc(sample), np.where(room > SLACK * mean_loss(sample), room, 0))
+    best = oracle_aurc(sample)
+    excess, room = aurc(sample) - best, mean_loss(sample) - best
+    return _ratio(_more_than_rounding(excess, sample), _more_than_rounding(room, sample))
 
 
 def augrc(sample):
@@ -88,16 +88,22 @@ def _mean_selective_risk(blocks):
     the risk (E + j b / c) / (W + j w); both sums over j are harmonic.
     """
     weight, loss = cumulated(blocks)
-    if (blocks.rows == 1).all():
-        return (blocks.weight * loss / weight).sum(axis=-1) / weight[..., -1]
-    filled, tied = blocks.rows > 0, blocks.rows > 1
-    counted = np.where(filled, blocks.rows, 1)
-    start = (weight - blocks.weight) * counted / np.where(filled, blocks.weight, 1)
-    span = filled / (start + 1)
-    span[tied] = harmonic_span(start[tied], blocks.rows[tied])
-    ramp = np.where(tied, blocks.rows - start * span, span)
-    mass = (loss - blocks.loss) * span + blocks.loss / counted * ramp
+    mass = np.divide(blocks.weight * loss, weight, out=np.zeros_like(loss), where=weight > 0)
+    tied = blocks.rows != 1
+    if tied.any():
+        mass[tied] = _tied_mass(*(values[tied] for values in (*blocks[:3], weight, loss)))
     return mass.sum(axis=-1) / weight[..., -1]
+
+
+def _tied_mass(rows, weight, loss, weight_after, loss_after):
+    counted = np.maximum(rows, 1)  # resamples leave blocks empty
+    start = (weight_after - weight) * counted / np.where(rows > 0, weight, 1)
+    span = harmonic_span(start, rows)
+    return (loss_after - loss) * span + loss / counted * (rows - start * span)
+
+
+def _more_than_rounding(gap, sample):
+    return np.where(gap > SLACK * mean_loss(sample), gap, 0)
 
 
 def _first(values, reached):

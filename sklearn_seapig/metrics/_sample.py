@@ -60,33 +60,38 @@ class Sample:
     def _by_loss(self):
         return _tied_order(-self.loss)
 
-    @property
+    @cached_property
     def blocks(self):
         """Blocks of equal confidence."""
         return self._blocks(*self._by_confidence)
 
-    @property
+    @cached_property
     def oracle(self):
         """Blocks of the best possible confidence, which is minus the loss."""
         return self._blocks(*self._by_loss)
 
     def resampled(self, counts):
         """Return the samples that hold row i ``counts[..., i]`` times."""
-        # The orders are found first, so that every resample shares them.
-        _ = self._by_confidence, self._by_loss
         other = copy.copy(self)
-        other.counts = counts
+        # The orders are found here, so that every resample shares them.
+        shared = {"_by_confidence": self._by_confidence, "_by_loss": self._by_loss}
+        other.__dict__ = {**shared, "loss": self.loss, "weight": self.weight, "counts": counts}
         return other
 
     def _blocks(self, order, starts, keys):
+        if self.counts is None and self.weight is None:
+            rows = np.diff(starts, append=len(order)).astype(np.float64)
+            return Blocks(rows, rows, _block_sums(self.loss[order], starts), keys)
         rows = np.ones(len(order)) if self.counts is None else self.counts[..., order]
         weight = rows if self.weight is None else rows * self.weight[order]
         loss = weight * self.loss[order]
-        if len(starts) < len(order):
-            rows, weight, loss = (
-                np.add.reduceat(values, starts, axis=-1) for values in (rows, weight, loss)
-            )
-        return Blocks(rows, weight, loss, keys)
+        return Blocks(*(_block_sums(values, starts) for values in (rows, weight, loss)), keys)
+
+
+def _block_sums(values, starts):
+    if len(starts) == values.shape[-1]:
+        return values
+    return np.add.reduceat(values, starts, axis=-1)
 
 
 def _tied_order(key):

@@ -148,8 +148,10 @@ class ConformalThreshold(ThresholdRule):
         bound = float(_weighted_bounds(scores, mass, largest, self.q))
         feasible = bool(bound > -math.inf or scores[-1] == -math.inf)
         if not feasible:
-            least = self.q / (1 - self.q) if self.q < 1 else math.inf
-            advice = f"the weights must sum to at least {least:.6g} times the largest one"
+            advice = "take q < 1"
+            if self.q < 1:
+                least = self.q / (1 - self.q)
+                advice = f"the weights must sum to at least {least:.6g} times the largest one"
             self._warn_too_few(len(confidence), advice)
         size = mass[-1] ** 2 / np.sum(weight**2)
         seen = f"{rows(len(confidence))}, effective size {size:.4g}, weights up to {largest:.4g}"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
+from scipy.special import factorial
 
 from sklearn_seapig import RiskThreshold, certifiable_risk
 from sklearn_seapig.thresholds._tails import betting_pvalues, binomial_pvalue, first_size
@@ -212,13 +213,14 @@ def test_first_size_is_the_first_that_can_pass(binary, risk, delta):
     assert n == 1 or p[0] > delta
 
 
-@pytest.mark.parametrize("params", [{}, {"n_steps": None}, {"n_steps": 3}, {"method": "sgr"}])
+@pytest.mark.parametrize("params", [{}, {"n_steps": 3}, {"method": "sgr"}])
 def test_tied_confidences_keep_the_promise_by_complete_enumeration(params):
     """All samples of 8 rows with three confidences, under laws at the edge of the limit."""
     n, limit, delta = 8, 0.3, 0.3
     cuts = np.array(list(itertools.combinations(range(n + 5), 5)))
     edges = np.column_stack([np.full(len(cuts), -1), cuts, np.full(len(cuts), n + 5)])
     counts = np.diff(edges) - 1  # right and wrong rows of confidence 2, 1 and 0
+    ways = factorial(n) / factorial(counts).prod(axis=1)
     values, wrong = np.array([2.0, 2, 1, 1, 0, 0]), np.array([0, 1, 0, 1, 0, 1])
     rule = RiskThreshold(limit, delta, **params)
     with warnings.catch_warnings():
@@ -235,8 +237,7 @@ def test_tied_confidences_keep_the_promise_by_complete_enumeration(params):
         risk = np.cumsum(mass * rate) / np.cumsum(mass)
         false = [bound < np.inf and risk[2 - int(bound)] > limit for bound in bounds]
         chances = np.column_stack([mass * (1 - rate), mass * rate]).ravel()
-        chances /= chances.sum()
-        worst = max(worst, stats.multinomial.pmf(counts[false], n, chances).sum())
+        worst = max(worst, (ways * np.prod(chances**counts, axis=1))[false].sum())
     assert 0.1 < worst <= delta
 
 
@@ -261,14 +262,14 @@ def test_risk_exceeds_the_limit_as_seldom_as_promised(shape, method, levels):
     # Selective risk of the law itself at every bound.
     risk = np.cumsum(SHAPES[shape](grid)[::-1])[::-1] / np.arange(100_000, 0, -1)
     rng, delta, broken = np.random.default_rng(0), 0.2, 0
-    for _ in range(250):
+    for _ in range(150):
         confidence = grid[rng.integers(0, 100_000, size=60)]
         error = rng.random(60) < SHAPES[shape](confidence)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             bound = RiskThreshold(0.2, delta, method).fit(confidence, error).threshold_
         broken += bound < np.inf and risk[np.searchsorted(grid, bound)] > 0.2 + 1e-9
-    assert broken / 250 <= delta + 3 * math.sqrt(delta * (1 - delta) / 250)
+    assert broken / 150 <= delta + 3 * math.sqrt(delta * (1 - delta) / 150)
 
 
 @pytest.mark.parametrize(

@@ -550,17 +550,17 @@ STATISTICS = {
 
 @pytest.mark.parametrize("name", STATISTICS)
 def test_what_needs_no_rows_keeps_none(name):  # SP-PS-03, SP-PS-10
-    random = np.random.default_rng(0)
-    rows = random.normal(size=(N, D))
-    labels = np.where(random.random(N) < 0.3, random.integers(D, size=N), rows.argmax(axis=1))
+    n, random = 2000, np.random.default_rng(0)
+    rows = random.normal(size=(n, D))
+    labels = np.where(random.random(n) < 0.3, random.integers(D, size=n), rows.argmax(axis=1))
     estimator = clone(STATISTICS[name]).fit(rows, labels)
     held = arrays(estimator)
-    long = [array for array in held if array.size >= N]  # confidences, and which rows were kept
-    assert [array.shape for array in long] == [(N,)] * (2 if "Score" in repr(estimator) else 0)
+    long = [array for array in held if array.size >= n]  # confidences, and which rows were kept
+    assert [array.shape for array in long] == [(n,)] * (2 if "Score" in repr(estimator) else 0)
     found = sum(np.isin(array, rows).sum() for array in held if array.dtype.kind == "f")
-    assert found <= (N if name == "MaxLogitScore" else 0)  # whose confidence is one of the logits
+    assert found <= (n if name == "MaxLogitScore" else 0)  # whose confidence is one of the logits
     for write in FILES.values():
-        assert len(write(estimator)) < 9 * N + 30_000  # a float and a flag a row
+        assert len(write(estimator)) < 9 * n + 30_000  # a float and a flag a row
     if hasattr(estimator, "set_threshold"):
         estimator.set_threshold(X=rows[:100])
         assert len(estimator.calibration_scores_) == 100

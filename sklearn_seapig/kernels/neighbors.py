@@ -68,6 +68,28 @@ def knn(queries, reference, k, *, center, scale=None, exclude=None, device=None)
     return distances, indices
 
 
+def measure(queries, reference, candidates, k, *, scale=None, exclude=None):
+    """Return distances and indices of the k nearest of some rows that another search proposes.
+
+    Parameters
+    ----------
+    queries, reference, k, scale, exclude
+        As for `knn`.
+    candidates : int64 tensor of shape (q, c), c >= k
+        Rows of the reference, each at most once for a query; -1 stands for none.
+
+    Returns
+    -------
+    distances : float64 tensor of shape (q, k)
+        inf where there are fewer candidates.
+    indices : int64 tensor of shape (q, k)
+        -1 there.
+    """
+    points = _Points(reference, scale, None)
+    distances, indices = _nearest(queries, points, candidates, k, exclude)
+    return distances, indices.where(distances < math.inf, -1)
+
+
 class _Points:
     """The reference points, read in blocks: centred for products, as they are for differences."""
 
@@ -171,12 +193,13 @@ def _nearest(queries, points, candidates, k, exclude):
     """Measure the candidates of each query and return the k nearest by (distance, index)."""
     candidates = candidates.sort(dim=1).values
     step = max(1, MEASURED_BYTES // (8 * candidates.shape[1] * queries.shape[1]))
-    distance = torch.cat(
-        [
-            euclidean_norm(points[c] - q.to(torch.float64).unsqueeze(1))
-            for q, c in zip(queries.split(step), candidates.split(step), strict=True)
-        ]
-    )
+    # Allocated before: small results between large blocks would keep the heap from shrinking.
+    distance = torch.empty(candidates.shape, dtype=torch.float64, device=candidates.device)
+    for start in range(0, len(queries), step):
+        some = slice(start, start + step)
+        gap = points[candidates[some]] - queries[some].to(torch.float64).unsqueeze(1)
+        distance[some] = euclidean_norm(gap)
+    distance[candidates < 0] = math.inf
     if exclude is not None:
         distance[candidates == exclude.unsqueeze(1)] = math.inf
     distance, order = distance.sort(dim=1, stable=True)

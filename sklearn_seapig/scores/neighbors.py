@@ -17,7 +17,7 @@ from ..kernels.linear import map_rows
 from ..kernels.moments import Moments
 from ..kernels.neighbors import euclidean_norm
 from ._covariance import check_scale, warn_singular
-from ._neighbors import CHUNK, NeighborsScore
+from ._neighbors import NeighborsScore, chunks
 
 
 class EuclideanScore(NeighborsScore):
@@ -169,14 +169,14 @@ class CosineScore(NeighborsScore):
                 "CosineScore sees n_features=1, so every row has one of two directions; use "
                 "EuclideanScore."
             )
-        return to_numpy(Z).copy(), 1 / _length(Z)
+        return to_numpy(Z), 1 / _length(Z)
 
     def _queries(self, Z):
         scale = np.nan_to_num(1 / _length(Z))
         return Z.to(torch.float64) * from_numpy(scale).to(Z.device).unsqueeze(1)
 
-    def _search(self, Z, k, exclude=None):
-        distances, indices = super()._search(Z, k, exclude)
+    def _search(self, Z, k, exclude=None, algorithm=None):
+        distances, indices = super()._search(Z, k, exclude, algorithm)
         # For unit rows 1 - cos is half the squared distance, and loses no digits when small.
         distances = distances**2 / 2
         distances[np.isnan(_length(Z))] = 2.0
@@ -185,8 +185,9 @@ class CosineScore(NeighborsScore):
 
 def _length(Z):
     """Return the length of each row as a float64 array, NaN where it is too small or too large."""
-    blocks = [euclidean_norm(block.to(torch.float64)) for block in Z.split(CHUNK)]
-    length = to_numpy(torch.cat(blocks))
+    length = np.empty(len(Z))
+    for rows in chunks(Z):
+        length[rows] = to_numpy(euclidean_norm(Z[rows].to(torch.float64)))
     return np.where((length > 1e-300) & (length < 1e300), length, np.nan)
 
 
@@ -273,6 +274,7 @@ class MahalanobisScore(NeighborsScore):
     """
 
     _min_samples = 2
+    _keeps_rows = False
 
     def _reference(self, Z):
         mean, covariance = Moments(Z.shape[1], Z.device).update(Z).finalize()

@@ -1,23 +1,10 @@
-"""The neighbors protocol and its default backend.
-
-A score asks a backend for neighbors and knows nothing else of it. A backend is a short-lived view
-of its own state, which is plain arrays and values, so that a fitted score pickles without it:
-
-    ``add(X, scale=None)``                  take in the reference rows, return self
-    ``search(Q, k, exclude=None)``          (distances, indices), ascending by (distance, index)
-    ``exact``                               whether the neighbors are the true ones
-    ``spec()``                              name, parameters, n and d as a dict
-    ``state()`` / ``from_state(state, device)``   to and from plain arrays
-
-Distances are plain Euclidean; cosine and Mahalanobis are transformations made by the score. Past
-the end of the reference set, distances are inf and indices -1.
-"""
+"""The exact search, which is the default."""
 
 import numpy as np
 import torch
 
-from ._torch import exact_arithmetic, from_numpy, resolve_device
-from .kernels.neighbors import knn
+from .._torch import exact_arithmetic, from_numpy, resolve_device
+from ..kernels.neighbors import knn
 
 CENTER_ROWS = 1024
 
@@ -64,8 +51,8 @@ class ExactNeighbors:
                 device=self.device,
             )
         return (
-            _pad(distances.cpu().numpy(), k, np.inf),
-            _pad(indices.cpu().numpy(), k, -1),
+            pad(distances.cpu().numpy(), k, np.inf),
+            pad(indices.cpu().numpy(), k, -1),
         )
 
     def spec(self):
@@ -85,6 +72,6 @@ class ExactNeighbors:
         return backend
 
 
-def _pad(found, k, value):
+def pad(found, k, value):
     missing = k - found.shape[1]
     return np.pad(found, ((0, 0), (0, missing)), constant_values=value) if missing else found

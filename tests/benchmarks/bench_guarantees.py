@@ -79,7 +79,7 @@ def report(what, law, n, value, limit, spread, *, at_least=False, note=""):
     broken = value < limit - 3 * spread if at_least else value > limit + 3 * spread
     sign = ">=" if at_least else "<="
     print(
-        f"{what:<42} {law:<14} {n:>5}  {value:8.4f} {sign} {limit:<6g} (s.e. {spread:.4f}) "
+        f"{what:<46} {law:<16} {n:>5}  {value:8.4f} {sign} {limit:<6g} (s.e. {spread:.4f}) "
         f"{'BROKEN' if broken else 'ok':<7}{note}",
         flush=True,
     )
@@ -218,7 +218,7 @@ def model_outputs(folder):
     imagenet = np.load(folder / "imagenet_confidences.npz")
     for model in ("resnet101_tv", "densenetblur121d"):
         error = imagenet[f"{model}_y_pred"] != imagenet["y_true"]
-        found[f"imagenet {model}"] = (imagenet[f"{model}_confidence"].astype(float), error)
+        found[model] = (imagenet[f"{model}_confidence"].astype(float), error)
     return found
 
 
@@ -248,10 +248,10 @@ def real_data(folder, splits, rng):
                     rule = RiskThreshold(max_risk, delta, method)
                     got = [one_split(rule, confidence, error, part, n) for part in parts]
                     violated, kept, oracle = np.mean(got, axis=0)
-                    what = f"violations, max_risk={max_risk}, delta={delta}, {rule.method[:5]}"
+                    what = f"violations, max_risk={max_risk}, delta={delta}, {method[:5]}"
                     note = f"coverage {kept:.4f}, oracle {oracle:.4f}"
                     spread = rate_error(delta, splits)
-                    report(what, name[-14:], n, violated, delta, spread, note=note)
+                    report(what, name, n, violated, delta, spread, note=note)
 
 
 def one_split(rule, confidence, error, part, n):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ._torch import as_tensor, to_numpy
-from ._validation import check_features
+from ._validation import check_features, stacked
 
 TASKS = {"multiclass", "binary", "multilabel"}
 BLOCK = 2**18  # logits that are converted to float64 at once: a few such arrays fit the cache
@@ -23,8 +23,8 @@ def check_logits(estimator, X, *, task, members=False, reset=False, name="X"):
     A class may be masked by -inf. NaN, +inf and units in which every class is masked are refused,
     with ValueError.
     """
-    if task == "binary" and np.ndim(X) == 1 and not members:
-        X = X.reshape(-1, 1) if hasattr(X, "reshape") else np.reshape(X, (-1, 1))
+    if task == "binary" and not members:
+        X = _vector_as_column(X, name)
     X = check_features(
         estimator, X, reset=reset, name=name, max_dim=3 if members else 2, check_finite=False
     )
@@ -38,6 +38,17 @@ def check_logits(estimator, X, *, task, members=False, reset=False, name="X"):
             f"{len(X)} rows (the first is row {bad[0]}); -inf may mask some classes, not all."
         )
     return X
+
+
+def _vector_as_column(X, name):
+    """Return single logits (n,) as (n, 1), and anything else as it is."""
+    try:
+        array = stacked(X, name) if isinstance(X, (list, tuple)) else X
+        if np.ndim(array) != 1:
+            return X
+    except ValueError:  # rows of unequal length, of which check_features tells
+        return X
+    return array.reshape(-1, 1) if isinstance(X, torch.Tensor) else np.reshape(array, (-1, 1))
 
 
 def _check_shape(X, task, members, name):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 from torch.utils.data import DataLoader, Dataset
 
 from ._torch import to_numpy
@@ -83,7 +83,7 @@ def _as_array_like(X, name, max_dim):
         )
     if isinstance(X, (list, tuple)):
         try:
-            X = np.asarray([to_numpy(x) if isinstance(x, torch.Tensor) else x for x in X])
+            X = stacked(X, name)
         except ValueError as error:
             raise ValueError(
                 f"{name} is a {type(X).__name__} of rows of unequal length ({error}); "
@@ -100,6 +100,11 @@ def _as_array_like(X, name, max_dim):
     return X
 
 
+def stacked(rows, name):
+    """Return a list of rows or numbers, which may be tensors, as an array."""
+    return np.asarray([to_numpy(x, name) if isinstance(x, torch.Tensor) else x for x in rows])
+
+
 def _refuse_silent_numbers(X, name):
     """Refuse what numpy would turn into numbers that nobody has measured."""
     if np.ma.is_masked(X):
@@ -107,13 +112,32 @@ def _refuse_silent_numbers(X, name):
         raise ValueError(
             f"{name} is a masked array with {n_masked} masked values; fill them or drop their rows."
         )
-    if (isinstance(X, np.ndarray) and X.ndim) or hasattr(X, "columns"):
-        dtype = np.asarray(X[:1]).dtype
+    if hasattr(X, "head") or (isinstance(X, np.ndarray) and X.ndim):
+        dtype = np.asarray(X.head(1) if hasattr(X, "head") else X[:1]).dtype
         if dtype.kind in "mM":
             raise TypeError(
-                f"{name} holds dates or time spans ({dtype}), which are no numbers; make features "
+                f"{name} holds dates or time spans ({dtype}), which are no numbers; make numbers "
                 "of them first."
             )
+
+
+def check_vector(values, name):
+    """Return numbers as a float64 vector, which a column of shape (n, 1) becomes with a warning."""
+    if isinstance(values, torch.Tensor):
+        values = to_numpy(values, name)
+    try:
+        if isinstance(values, (list, tuple)):
+            values = stacked(values, name)
+        _refuse_silent_numbers(values, name)
+        shape = np.shape(values)
+        if len(shape) != 1 and shape[1:] != (1,):
+            raise ValueError(f"{name} should be a 1d array, got an array of shape {shape} instead.")
+        return column_or_1d(values, dtype=np.float64, warn=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        if name in str(error):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must be a vector of numbers: {error}") from error
 
 
 def _check_finite(X, name):

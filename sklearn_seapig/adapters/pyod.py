@@ -115,7 +115,7 @@ class PyODScore(BaseScore):
                 f"n_features={d}: {error}; mind constant or collinear features, or take another "
                 "detector."
             ) from error
-        self._check_finite(self.detector_.decision_scores_, "training rows")
+        self._check_finite(self.detector_.decision_scores_, "training rows of X")
         self._warn_duplicates(X)
         self.scoring_ = self._choose_scoring(X[:PROBES])
         self._context_ = X if self.scoring_ == "beside the fit rows" else None
@@ -132,7 +132,7 @@ class PyODScore(BaseScore):
         else:
             beside = (np.vstack([self._context_, row]) for row in X)
             outlyingness = np.array([self._outlyingness(batch)[-1] for batch in beside])
-        self._check_finite(outlyingness, "rows")
+        self._check_finite(outlyingness, "rows of X")
         return -outlyingness
 
     def _outlyingness(self, X):
@@ -180,8 +180,8 @@ class PyODScore(BaseScore):
         if bad:
             raise ValueError(
                 f"{self._name()} returned scores that are not finite for {bad} of "
-                f"{len(outlyingness)} {of_what}; mind constant or collinear features, or take "
-                "another detector."
+                f"{len(outlyingness)} {of_what}; mind constant or collinear features and huge "
+                "values, or take another detector."
             )
 
     def _name(self):

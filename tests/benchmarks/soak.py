@@ -1,9 +1,9 @@
 """Score millions of rows in batches and watch memory and time: a service must not grow.
 
 A Pipeline that ends in a score and a SelectiveClassifier judge batch after batch of fresh rows, in
-one process. After each tenth of the way the script prints the time per row (the median of its batches)
-and the memory of the process, and in the end how both have changed. It exits with 1 if the memory
-has grown.
+one process. After each tenth of the way the script prints the time per row (the median of its
+batches) and the memory of the process, and in the end how both have changed. It exits with 1 if the
+memory has grown.
 
     python tests/benchmarks/soak.py                    # 10 million rows
     python tests/benchmarks/soak.py --rows 1000000
@@ -31,7 +31,7 @@ STAGES = 10
 
 
 def memory():
-    """Return the resident memory of this process in MiB, without what it could give back at once."""
+    """Return the memory of this process in MiB, without what it can give back at once."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)

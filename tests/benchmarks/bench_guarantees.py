@@ -3,7 +3,8 @@
 First part: many calibration sets from laws whose coverage and selective risk are known exactly, so
 that only the calibration set is random. Second part: random calibration / test splits of public
 model outputs, with the coverage kept next to that of an oracle that knows the test errors.
-Exits with 1 where a promise is broken by more than three standard errors.
+Exits with 1 where a promise is broken by more than three standard errors; these are estimates, so
+fewer than some hundred draws raise false alarms.
 
 Run:  python tests/benchmarks/bench_guarantees.py [--draws 2000] [--splits 200] [--data FOLDER]
 """

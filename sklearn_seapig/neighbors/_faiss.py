@@ -28,7 +28,7 @@ LINKS = 32  # HNSW: neighbors of a row in the graph, twice as many on the lowest
 BUILD_WIDTH = 100  # HNSW: rows kept in view while the graph is built
 SEARCH_WIDTH = 128  # HNSW: the same while it is searched, at least the number of candidates
 TRAIN_ROWS = 64  # IVF: rows for each list that k-means sees
-LEAST_ROWS = 39  # IVF: rows for each list without which faiss complains
+LEAST_ROWS = 39  # IVF: rows for each list on average, at least
 LEAST_LISTS = 16  # IVF: lists visited for each query, or a sixteenth of all
 
 
@@ -58,12 +58,13 @@ class FaissNeighbors:
 
         `exclude` names one reference row for each query that is not its neighbor.
         """
+        index = _live_indexes.get(self)
         n = len(self.rows.X)
         found = min(k, n - (exclude is not None))
         rows = self._centered(Q.cpu().to(torch.float64).numpy())
         far = ~(np.abs(rows).max(axis=1) < FAR)
         rows[far] = 0
-        candidates = self._candidates(_live_indexes.get(self), rows, min(found + SLACK, n))
+        candidates = self._candidates(index, rows, min(found + SLACK, n))
         with exact_arithmetic("cpu"):
             near = measure(
                 Q.cpu(),
@@ -185,6 +186,7 @@ class IVFNeighbors(FaissNeighbors):
     def _build(self):
         n, d = self.rows.X.shape
         index = faiss.index_factory(d, f"IVF{self._n_lists()},Flat")
+        index.cp.min_points_per_centroid = 1  # with fewer it would complain to the terminal
         step = max(1, n // (self._n_lists() * TRAIN_ROWS))
         index.train(np.concatenate([self._centered(rows) for _, rows in self._blocks(step)]))
         nearest = [self._lists(index, self._centered(rows), 1)[:, 0] for _, rows in self._blocks()]

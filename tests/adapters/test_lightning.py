@@ -26,6 +26,7 @@ import sklearn_seapig
 from sklearn_seapig import (
     EnergyScore,
     EuclideanScore,
+    GroupThreshold,
     PCAScore,
     QuantileThreshold,
     SelectiveClassifier,
@@ -575,6 +576,16 @@ def test_a_selective_classifier_lends_its_confidence_and_threshold(
     np.testing.assert_allclose(out["score"], want.score, rtol=1e-5)
     assert out["selected"].tolist() == want.selected.tolist()
     assert torch.equal(out["predictions"], net(data[0]))
+
+
+@pytest.mark.parametrize("confidence", [EuclideanScore(k=3), None])
+def test_bounds_that_need_a_group_are_refused_as_the_task_has_none(net, data, confidence):
+    Z, y = embedding(net, data[0]).numpy(), data[1].numpy()
+    rule = GroupThreshold(QuantileThreshold(0.5), min_size=1)
+    model = SelectiveClassifier(LogisticRegression(), confidence, rule, random_state=0).fit(Z, y)
+    with pytest.raises(ValueError, match=r"GroupThreshold.*group of each row.*set_threshold"):
+        SelectiveInferenceTask(net, model)
+    SelectiveInferenceTask(net, model.set_threshold(0.5))
 
 
 def test_what_cannot_score_is_refused_when_it_is_given(net):

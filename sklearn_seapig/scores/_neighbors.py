@@ -130,7 +130,9 @@ class NeighborsScore(BaseScore):
     def _tensor(self, X, *, reset=False, name="X"):
         Z = super()._tensor(X, reset=reset, name=name)
         # The rows are kept: those that may be the user's are copied, the others need no copy.
-        return Z.clone() if reset and self._keeps_rows and _may_share(Z, X) else Z
+        # Rows that may be in the cache already are copied later, if they are not.
+        copy = reset and self._keeps_rows and not self._tuned and _may_share(Z, X)
+        return Z.clone() if copy else Z
 
     def _fit(self, Z, y):
         self._check_k(self.k, len(Z))
@@ -140,7 +142,7 @@ class NeighborsScore(BaseScore):
         if known is not None:
             backend = backend.from_state(known, self._device)
         else:
-            backend.add(X, scale)
+            backend.add(X.copy() if self._tuned and self._keeps_rows else X, scale)
         self._index_, self.search_spec_ = backend.state(), backend.spec()
         if self._tuned and backend.exact and known is None:
             search_cache.keep(self._index_)

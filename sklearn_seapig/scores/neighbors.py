@@ -31,6 +31,8 @@ class EuclideanScore(NeighborsScore):
         Number of neighbors.
     stat : {"max", "mean", "median", "min"}, default="max"
         How the k distances become one number.
+    algorithm : {"exact", "hnsw", "ivf"}, default="exact"
+        How neighbors are searched. "hnsw" and "ivf" are approximate, see Notes.
     quantile : float in (0, 1], default=0.99
         Share of new, in-distribution rows to accept (the coverage).
     trim : float in (0, 1), default=None
@@ -47,7 +49,7 @@ class EuclideanScore(NeighborsScore):
     support_ : ndarray of shape (n_samples,)
         Which rows given to `fit` are in the reference set.
     search_spec_ : dict
-        The search in use: its name, whether it is exact, its size.
+        The search in use: its name, whether it is exact, its size and parameters.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -60,8 +62,16 @@ class EuclideanScore(NeighborsScore):
 
     Notes
     -----
-    The search is exact at every size, and equal distances come in the order of the rows.
-    float32 data are searched in float32 and measured in float64.
+    The default search is exact at every size, and equal distances come in the order of the rows.
+    float32 data are searched in float32 and measured in float64. Parameters set by `set_params`,
+    as in GridSearchCV, make it remember what it found, see `sklearn_seapig.neighbors.search_cache`.
+    The reference rows are copied into memory once; a memory map is read, not kept.
+
+    ``algorithm="hnsw"`` (a graph of near rows) and ``"ivf"`` (lists of rows around means) use
+    faiss on the CPU (``pip install 'sklearn-seapig[ann]'``). They may miss near rows, so that a
+    row looks farther than it is, never nearer: distances are exact. How much they miss depends on
+    the data; `recall_check` measures it. The index is built in every `fit`, by one thread, since
+    it would else be another one each time.
 
     ``score_samples`` of a row that is in the reference set includes the match with itself. Without
     ``X_cal`` the bound is learned leave-one-out instead: each row is scored against all others.
@@ -72,6 +82,8 @@ class EuclideanScore(NeighborsScore):
     ----------
     Sun, Y. et al. "Out-of-Distribution Detection with Deep Nearest Neighbors", ICML 2022,
     arXiv:2204.06507.
+
+    Douze, M. et al. "The Faiss library", 2024, arXiv:2401.08281.
 
     Examples
     --------
@@ -96,6 +108,8 @@ class CosineScore(NeighborsScore):
         Number of neighbors.
     stat : {"max", "mean", "median", "min"}, default="max"
         How the k distances become one number.
+    algorithm : {"exact", "hnsw", "ivf"}, default="exact"
+        How neighbors are searched. "hnsw" and "ivf" are approximate, see Notes.
     quantile : float in (0, 1], default=0.99
         Share of new, in-distribution rows to accept (the coverage).
     trim : float in (0, 1), default=None
@@ -112,7 +126,7 @@ class CosineScore(NeighborsScore):
     support_ : ndarray of shape (n_samples,)
         Which rows given to `fit` are in the reference set.
     search_spec_ : dict
-        The search in use: its name, whether it is exact, its size.
+        The search in use: its name, whether it is exact, its size and parameters.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -124,8 +138,9 @@ class CosineScore(NeighborsScore):
 
     Notes
     -----
-    The search is exact at every size, and equal distances come in the order of the rows.
-    float32 data are searched in float32 and measured in float64.
+    The default search is exact at every size, and equal distances come in the order of the rows.
+    float32 data are searched in float32 and measured in float64. The approximate searches are
+    described in `EuclideanScore`.
 
     ``score_samples`` of a row that is in the reference set includes the match with itself. Without
     ``X_cal`` the bound is learned leave-one-out instead: each row is scored against all others.
@@ -203,6 +218,8 @@ class MahalanobisScore(NeighborsScore):
         Number of neighbors.
     stat : {"max", "mean", "median", "min"}, default="max"
         How the k distances become one number.
+    algorithm : {"exact", "hnsw", "ivf"}, default="exact"
+        How neighbors are searched. "hnsw" and "ivf" are approximate, see Notes.
     quantile : float in (0, 1], default=0.99
         Share of new, in-distribution rows to accept (the coverage).
     trim : float in (0, 1), default=None
@@ -225,7 +242,7 @@ class MahalanobisScore(NeighborsScore):
     support_ : ndarray of shape (n_samples,)
         Which rows given to `fit` are in the reference set.
     search_spec_ : dict
-        The search in use: its name, whether it is exact, its size.
+        The search in use: its name, whether it is exact, its size and parameters.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -238,8 +255,9 @@ class MahalanobisScore(NeighborsScore):
 
     Notes
     -----
-    The search is exact at every size, and equal distances come in the order of the rows.
-    float32 data are searched in float32 and measured in float64.
+    The default search is exact at every size, and equal distances come in the order of the rows.
+    float32 data are searched in float32 and measured in float64. The approximate searches are
+    described in `EuclideanScore`.
 
     ``score_samples`` of a row that is in the reference set includes the match with itself. Without
     ``X_cal`` the bound is learned leave-one-out instead: each row is scored against all others.

@@ -48,7 +48,7 @@ def _vector_as_column(X, name):
             return X
     except ValueError:  # rows of unequal length, of which check_features tells
         return X
-    return array.reshape(-1, 1) if isinstance(X, torch.Tensor) else np.reshape(array, (-1, 1))
+    return X.unsqueeze(1) if isinstance(X, torch.Tensor) else np.reshape(array, (-1, 1))
 
 
 def _check_shape(X, task, members, name):

@@ -27,6 +27,7 @@ TRUSTED = {
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn_seapig.metrics.scorer._SelectiveScorer",
     *(
         f"sklearn.model_selection._split.{name}"
         for name in (

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ._sample import harmonic_span
+from .._warn import warn
+from ._sample import cumulative_sum, harmonic_span
 
 # Absorbs the rounding of a share that is compared with a target.
 SLACK = 1e-12
@@ -10,7 +11,7 @@ SLACK = 1e-12
 
 def cumulated(blocks):
     """Return the weight and the loss of all rows down to the end of each block."""
-    return np.cumsum(blocks.weight, axis=-1), np.cumsum(blocks.loss, axis=-1)
+    return cumulative_sum(blocks.weight), cumulative_sum(blocks.loss)
 
 
 def mean_loss(sample):
@@ -53,7 +54,7 @@ def failure_auroc(sample):
     """Return P(a correct row is more confident than a wrong one), ties counted half."""
     blocks = sample.blocks
     right = blocks.weight - blocks.loss
-    before = np.cumsum(right, axis=-1) - right / 2
+    before = cumulative_sum(right) - right / 2
     ordered = (blocks.loss * before).sum(axis=-1)
     return _ratio(ordered, right.sum(axis=-1) * blocks.loss.sum(axis=-1))
 
@@ -103,7 +104,7 @@ def _tied_mass(rows, weight, loss, weight_after, loss_after):
 
 
 def _more_than_rounding(gap, sample):
-    return np.where(gap > SLACK * mean_loss(sample), gap, 0)
+    return np.where(np.abs(gap) > SLACK * mean_loss(sample), gap, 0)
 
 
 def _first(values, reached):
@@ -114,3 +115,10 @@ def _first(values, reached):
 def _ratio(numerator, denominator):
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def warn_if_undefined(value, name, reason):
+    """Return a value, with a warning where it is nan."""
+    if np.isnan(value):
+        warn(f"{name} is undefined (nan) where {reason}.")
+    return value

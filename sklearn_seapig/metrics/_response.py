@@ -8,6 +8,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .._selective_model import SelectiveModel
+from ._sample import check_loss
 
 
 def respond(estimator, X, y, loss=None):
@@ -31,7 +32,7 @@ def respond(estimator, X, y, loss=None):
         ``loss``, ``score`` and ``selected`` of shape (n_samples,); ``predictions`` of all rows;
         ``model``, the selective model itself; ``threshold``, its bound.
     """
-    model, X = _innermost(estimator, X)
+    model, X = innermost(estimator, X)
     check_is_fitted(model)
     if not isinstance(model, SelectiveModel):
         raise TypeError(
@@ -39,16 +40,27 @@ def respond(estimator, X, y, loss=None):
             "SelectiveClassifier(FrozenEstimator(model)).fit(X_calibration, y_calibration)."
         )
     selection = model.select(X)
-    losses = _losses(model, loss, y, selection.predictions)
+    check_consistent_length(selection.predictions, y)
+    if loss is None:
+        losses = model._errors(selection.predictions, model._check_target(y))
+    else:
+        losses = loss(np.asarray(y), selection.predictions)
+    losses = check_loss(losses)
+    if len(losses) != len(selection.predictions):
+        raise ValueError(
+            f"loss returned {len(losses)} losses for {len(selection.predictions)} rows; it must "
+            "return one for each."
+        )
     return Bunch(loss=losses, model=model, threshold=model.threshold_, **selection)
 
 
-def _innermost(estimator, X):
-    """Return the selective model inside of searches, Pipelines and frozen wrappers, and its X."""
+def innermost(estimator, X=None):
+    """Return the model inside of searches, Pipelines and frozen wrappers, and X as it sees it."""
     while True:
         if isinstance(estimator, Pipeline):
             check_is_fitted(estimator)
-            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+            if X is not None and len(estimator) > 1:
+                X = estimator[:-1].transform(X)
             estimator = estimator[-1]
         elif isinstance(estimator, FrozenEstimator):
             estimator = estimator.estimator
@@ -59,8 +71,5 @@ def _innermost(estimator, X):
             return estimator, X
 
 
-def _losses(model, loss, y, predictions):
-    if loss is None:
-        return model._errors(predictions, model._check_target(y))
-    check_consistent_length(predictions, y)
-    return loss(np.asarray(y), predictions)
+# The displays that came first know it by this name.
+_innermost = innermost

@@ -7,7 +7,6 @@ import numpy as np
 from .._validation import Range, check_parameter
 from . import _measures as measures
 from ._sample import Sample
-from .risk_coverage import warn_if_undefined
 
 _ONE_KIND = "all predictions are right, or all are wrong"
 
@@ -51,7 +50,9 @@ def failure_auroc_score(loss, confidence, *, sample_weight=None):
     0.75
     """
     sample = _binary_sample(loss, confidence, sample_weight)
-    return warn_if_undefined(float(measures.failure_auroc(sample)), "failure_auroc", _ONE_KIND)
+    return measures.warn_if_undefined(
+        float(measures.failure_auroc(sample)), "failure_auroc", _ONE_KIND
+    )
 
 
 def fpr_at_tpr(loss, confidence, tpr=0.95, *, sample_weight=None):
@@ -93,7 +94,9 @@ def fpr_at_tpr(loss, confidence, tpr=0.95, *, sample_weight=None):
     """
     check_parameter("tpr", tpr, Range(Real, 0, 1, closed="right"), caller="fpr_at_tpr")
     sample = _binary_sample(loss, confidence, sample_weight)
-    return warn_if_undefined(float(measures.fpr_at_tpr(sample, tpr)), "fpr_at_tpr", _ONE_KIND)
+    return measures.warn_if_undefined(
+        float(measures.fpr_at_tpr(sample, tpr)), "fpr_at_tpr", _ONE_KIND
+    )
 
 
 def effective_reliability_score(loss, confidence, threshold, *, cost=1.0, sample_weight=None):
@@ -155,10 +158,10 @@ def effective_reliability_score(loss, confidence, threshold, *, cost=1.0, sample
 
 def _binary_sample(loss, confidence, sample_weight):
     sample = Sample(loss, confidence, sample_weight)
-    other = sample.loss[(sample.loss != 0) & (sample.loss != 1)]
-    if len(other):
+    if not sample.is_binary:
+        other = sample.loss[(sample.loss != 0) & (sample.loss != 1)][0]
         raise ValueError(
-            f"loss holds {other[0]:.6g}, but right and wrong are 0 and 1 here; pass "
+            f"loss holds {other:.6g}, but right and wrong are 0 and 1 here; pass "
             "loss > limit, with the loss from which on a prediction is wrong."
         )
     return sample

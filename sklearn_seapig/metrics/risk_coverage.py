@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .._validation import Range, check_parameter
-from .._warn import warn
 from . import _measures as measures
 from ._sample import Sample
 
@@ -149,7 +148,7 @@ def excess_aurc_score(loss, confidence, *, sample_weight=None):
     -------
     excess : float
         In the unit of the loss; 0 where no row of larger loss is as confident as one of smaller
-        loss.
+        loss. What is below 1e-12 of the mean loss is rounding, and is given as 0.
 
     Raises
     ------
@@ -164,6 +163,9 @@ def excess_aurc_score(loss, confidence, *, sample_weight=None):
     -----
     The smallest AURC is that of the finite sample, rows ordered by their loss, and not the limit
     r + (1 - r) ln(1 - r) for many rows, which is too small for few.
+
+    With weights, rows of equal loss keep their order in it. No order is known to be best then for
+    losses other than 0/1, and the excess over the order by loss may come out slightly negative.
 
     References
     ----------
@@ -214,7 +216,7 @@ def normalized_aurc_score(loss, confidence, *, sample_weight=None):
     1.0
     """
     naurc = float(measures.normalized_aurc(Sample(loss, confidence, sample_weight)))
-    return warn_if_undefined(naurc, "naurc", "all losses are equal")
+    return measures.warn_if_undefined(naurc, "naurc", "all losses are equal")
 
 
 def augrc_score(loss, confidence, *, sample_weight=None):
@@ -343,10 +345,3 @@ def risk_at_coverage(loss, confidence, coverage, *, sample_weight=None):
         "coverage", coverage, Range(Real, 0, 1, closed="right"), caller="risk_at_coverage"
     )
     return float(measures.risk_at_coverage(Sample(loss, confidence, sample_weight), coverage))
-
-
-def warn_if_undefined(value, name, reason):
-    """Return a value, with a warning where it is nan."""
-    if np.isnan(value):
-        warn(f"{name} is undefined (nan) where {reason}.")
-    return value

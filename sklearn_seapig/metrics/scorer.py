@@ -1,36 +1,21 @@
 """Scorers of selective models, for cross-validation and searches."""
 
+from inspect import signature
+from numbers import Real
+
 import numpy as np
+from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from .._validation import Range, check_parameter
+from ._registry import greater_is_better as known_direction
+from ._registry import resolve
 from ._response import respond
-from .failure import effective_reliability_score, failure_auroc_score, fpr_at_tpr
-from .risk_coverage import (
-    augrc_score,
-    aurc_score,
-    coverage_at_risk,
-    excess_aurc_score,
-    normalized_aurc_score,
-    risk_at_coverage,
-)
+from ._sample import check_weight
+from .failure import effective_reliability_score
 
-METRICS = {
-    "aurc": aurc_score,
-    "eaurc": excess_aurc_score,
-    "naurc": normalized_aurc_score,
-    "augrc": augrc_score,
-    "failure_auroc": failure_auroc_score,
-}
-_LOWER_IS_BETTER = {
-    aurc_score,
-    excess_aurc_score,
-    normalized_aurc_score,
-    augrc_score,
-    risk_at_coverage,
-    fpr_at_tpr,
-}
-_HIGHER_IS_BETTER = {failure_auroc_score, coverage_at_risk, effective_reliability_score}
+_CALLER = "make_selective_scorer"
 
 
 def make_selective_scorer(metric, *, loss=None, greater_is_better=None, **kwargs):
@@ -71,7 +56,10 @@ def make_selective_scorer(metric, *, loss=None, greater_is_better=None, **kwargs
     Raises
     ------
     ValueError
-        If `metric` is an unknown name, or `greater_is_better` is missing for a metric of your own.
+        If `metric` is an unknown name, `greater_is_better` is missing for a metric of your own, or
+        a cost is negative.
+    TypeError
+        If `metric` does not take what `kwargs` hold, or needs more.
 
     Notes
     -----
@@ -93,50 +81,68 @@ def make_selective_scorer(metric, *, loss=None, greater_is_better=None, **kwargs
     >>> search.fit(*load_iris(return_X_y=True)).best_params_
     {'confidence__k': 5}
     """
-    known = {**METRICS, "cost": _cost}
-    function = known.get(metric) if isinstance(metric, str) else metric
-    if not callable(function):
-        raise ValueError(
-            f"metric={metric!r} is unknown; give one of {[*known]}, or a function "
-            "metric(loss, confidence)."
-        )
+    function = resolve(metric, "cost")
+    if loss is not None:
+        check_parameter("loss", loss, callable, _CALLER)
+    if function == "cost":
+        _check_costs(**kwargs)
+        return _SelectiveScorer(metric, loss, False, kwargs)
     if greater_is_better is None:
-        if function not in {*_LOWER_IS_BETTER, *_HIGHER_IS_BETTER, _cost}:
-            raise ValueError(
-                f"greater_is_better is None for metric={metric!r}; say True where higher values "
-                "are better, else False."
-            )
-        greater_is_better = function in _HIGHER_IS_BETTER
-    return _SelectiveScorer(function, loss, 1 if greater_is_better else -1, kwargs)
+        greater_is_better = known_direction(function)
+    if greater_is_better is None:
+        raise ValueError(
+            f"greater_is_better is None for metric={metric!r}; say True where higher values are "
+            "better, else False."
+        )
+    check_parameter("greater_is_better", greater_is_better, "boolean", _CALLER)
+    _check_arguments(function, kwargs)
+    return _SelectiveScorer(metric, loss, greater_is_better, kwargs)
 
 
 class _SelectiveScorer:
-    """What `make_selective_scorer` returns."""
+    """What `make_selective_scorer` returns; plain values where the metric is a name."""
 
     _sample_weight_request = None
 
-    def __init__(self, function, loss, sign, kwargs):
-        self._function = function
+    def __init__(self, metric, loss, greater_is_better, kwargs):
+        self._metric = metric
         self._loss = loss
-        self._sign = sign
+        self._greater_is_better = greater_is_better
         self._kwargs = kwargs
 
     def __call__(self, estimator, X, y, sample_weight=None):
         """Return the score of a fitted selective model; greater is better."""
         response = respond(estimator, X, y, self._loss)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        if self._function is _cost:
+        function = resolve(self._metric, "cost")
+        if function == "cost":
             value = _cost(response, **self._kwargs, **weights)
-        elif self._function is effective_reliability_score:
+        elif function is effective_reliability_score:
             # The decisions themselves, as a rule may have more than one bound.
-            value = self._function(response.loss, response.selected, 1, **self._kwargs, **weights)
+            value = function(response.loss, response.selected, 1, **self._kwargs, **weights)
         else:
-            value = self._function(response.loss, response.score, **self._kwargs, **weights)
-        return self._sign * float(value) + 0.0  # no minus zero
+            value = function(response.loss, response.score, **self._kwargs, **weights)
+        return float(value) if self._greater_is_better else 0.0 - float(value)
 
     def set_score_request(self, *, sample_weight):
-        """Request sample weights for metadata routing: True, False, None or another name."""
+        """Request sample weights where metadata routing is enabled.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+            Whether they are passed to the scorer, or the name that they are passed by.
+
+        Returns
+        -------
+        self : object
+        """
+        if not get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                "set_score_request needs metadata routing; enable it by "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
         self._sample_weight_request = sample_weight
+        self.get_metadata_routing()
         return self
 
     def get_metadata_routing(self):
@@ -146,9 +152,32 @@ class _SelectiveScorer:
         return request
 
     def __repr__(self):
-        name = getattr(self._function, "__name__", repr(self._function)).strip("_")
-        options = "".join(f", {key}={value!r}" for key, value in self._kwargs.items())
-        return f"make_selective_scorer({name}{options})"
+        metric = getattr(self._metric, "__name__", repr(self._metric))
+        options = {**({} if self._loss is None else {"loss": self._loss}), **self._kwargs}
+        if callable(self._metric) and known_direction(self._metric) is None:
+            options["greater_is_better"] = self._greater_is_better
+        options = "".join(f", {key}={value!r}" for key, value in options.items())
+        return f"make_selective_scorer({metric}{options})"
+
+
+def _check_arguments(function, kwargs):
+    """Raise TypeError now where every call would, which a search reports as nan."""
+    try:
+        parameters = signature(function)
+    except ValueError:  # of a builtin
+        return
+    threshold = {"threshold": 0} if function is effective_reliability_score else {}
+    try:
+        parameters.bind([], [], **threshold, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{_CALLER}: {error} of metric={function!r}.") from error
+
+
+def _check_costs(reject_cost=None, error_cost=1.0):
+    at_least_zero = Range(Real, 0, None, closed="left")
+    check_parameter("error_cost", error_cost, at_least_zero, _CALLER)
+    if reject_cost is not None:
+        check_parameter("reject_cost", reject_cost, at_least_zero, _CALLER)
 
 
 def _cost(response, *, reject_cost=None, error_cost=1.0, sample_weight=None):
@@ -160,5 +189,7 @@ def _cost(response, *, reject_cost=None, error_cost=1.0, sample_weight=None):
                 "reject_cost to make_selective_scorer."
             )
         reject_cost = response.model.reject_cost
+    if sample_weight is not None:
+        sample_weight = check_weight(sample_weight, len(response.loss))
     cost = np.where(response.selected, error_cost * response.loss, float(reject_cost))
     return np.average(cost, weights=sample_weight)

@@ -6,17 +6,15 @@ its confidence is at least ``threshold_``, ties included.
 """
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_consistent_length,
     check_is_fitted,
-    column_or_1d,
 )
 
 from .._state import VersionStamp
-from .._torch import to_numpy
+from .._validation import check_vector
 from .._warn import warn
 
 
@@ -75,7 +73,12 @@ class ThresholdRule(VersionStamp, BaseEstimator):
             True where ``confidence >= threshold_``.
         """
         check_is_fitted(self)
-        return check_confidence(confidence) >= self.threshold_
+        return self._reaches(check_confidence(confidence), self.threshold_)
+
+    def _reaches(self, confidence, bound):
+        """Compare; infinity as the bound of a rule that is not feasible rejects even infinity."""
+        accepted = confidence >= bound
+        return accepted if self.feasible_ else accepted & (bound < np.inf)
 
     def _learn(self, confidence, error, groups, weight):
         raise NotImplementedError
@@ -83,18 +86,13 @@ class ThresholdRule(VersionStamp, BaseEstimator):
 
 def check_confidence(confidence, name="confidence"):
     """Return confidences as a float64 vector without NaN; infinities are honest bounds."""
-    if isinstance(confidence, torch.Tensor):
-        confidence = to_numpy(confidence, name)
-    shape = np.shape(confidence)
-    if len(shape) != 1 and shape[1:] != (1,):
-        raise ValueError(f"{name} should be a 1d array, got an array of shape {shape} instead.")
-    confidence = column_or_1d(confidence, dtype=np.float64, warn=True)
+    confidence = check_vector(confidence, name)
     if len(confidence) == 0:
-        raise ValueError(f"{name} has 0 samples; give at least one calibration row.")
+        raise ValueError(f"{name} has 0 samples; give at least one row.")
     missing = int(np.isnan(confidence).sum())
     if missing:
         raise ValueError(
-            f"{name} contains NaN in {missing} of {len(confidence)} rows; mend the score first."
+            f"{name} contains NaN in {missing} of {len(confidence)} rows; mend or drop these rows."
         )
     return confidence
 

@@ -145,7 +145,7 @@ class GroupThreshold(ThresholdRule):
         check_is_fitted(self)
         confidence = check_confidence(confidence)
         groups = _check_groups(groups, confidence)
-        return confidence >= self._bounds(groups)
+        return self._reaches(confidence, self._bounds(groups))
 
     def _bounds(self, groups):
         """Return the bound for each row."""

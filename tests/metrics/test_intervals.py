@@ -155,3 +155,11 @@ def test_parameters_out_of_range_are_named(kwargs, message):
         bootstrap_interval(loss=loss, confidence=confidence, **kwargs)
     with pytest.raises(ValueError, match=message):
         compare_scores(loss, confidence, confidence, **kwargs)
+
+
+def test_functions_need_not_be_hashable():
+    class Worst(dict):
+        def __call__(self, loss, confidence):
+            return float(loss.max())
+
+    assert bootstrap_interval(Worst(), *rows(20), n_resamples=5).estimate == 1

@@ -245,7 +245,46 @@ def test_large_samples_with_ties_keep_their_precision():
         )
 
 
+@pytest.mark.parametrize("n", [10_000, 1_000_000])
+def test_sums_of_many_rows_do_not_drift(n):
+    confidence = np.random.default_rng(0).random(n)
+    assert coverage_at_risk(np.full(n, 0.1), confidence, 0.1) == 1
+    constant = np.full(n, 0.7)
+    assert aurc_score(constant, confidence) == pytest.approx(0.7, rel=1e-13)
+    assert augrc_score(constant, confidence) == pytest.approx(0.35, rel=1e-13)
+    assert excess_aurc_score(constant, confidence) == 0
+    loss = np.random.default_rng(1).random(n)
+    for metric in (aurc_score, augrc_score):
+        weighted = metric(loss, confidence, sample_weight=np.full(n, 0.1))
+        assert weighted == pytest.approx(metric(loss, confidence), rel=1e-12)
+
+
 class TestWeights:
+    def test_a_perfect_order_has_no_excess_whatever_the_weights(self):
+        for confidence in ([3, 2, 1], [3, 1, 2]):
+            for metric in (excess_aurc_score, normalized_aurc_score):
+                assert metric([0, 1, 1], confidence, sample_weight=[1, 10, 1]) == 0
+        worse = excess_aurc_score([0, 1, 1], [2, 3, 1], sample_weight=[1, 10, 1])
+        assert worse > 0
+
+    def test_what_beats_the_order_by_loss_is_not_called_equal_to_it(self):
+        loss, weight = [0, 2, 1, 0, 1], [10, 30, 1, 1, 1]
+        excess = excess_aurc_score(loss, [3, 1, 2, 1, 1], sample_weight=weight)
+        assert excess == pytest.approx(
+            aurc_score(loss, [3, 1, 2, 1, 1], sample_weight=weight)
+            - aurc_score(loss, [5, 1, 2, 4, 2], sample_weight=weight),
+            abs=1e-12,
+        )
+        assert excess < 0
+
+    @pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e160, 1e300])
+    def test_the_scale_of_weights_does_not_matter(self, scale):
+        loss, confidence, weight = [1, 0, 1], [3, 2, 1], np.array([1, 2, 3.0])
+        for metric in (*AREAS, failure_auroc_score, fpr_at_tpr):
+            expected = metric(loss, confidence, sample_weight=weight)
+            scaled = metric(loss, confidence, sample_weight=scale * weight)
+            assert scaled == pytest.approx(expected, rel=1e-12)
+
     def test_unit_weights_change_nothing(self):
         rng = np.random.default_rng(8)
         loss, confidence = rng.random(100), rng.integers(0, 20, 100)
@@ -325,6 +364,12 @@ class TestInputs:
             metric([0, 0, np.inf], good)
         with pytest.raises(ValueError, match="loss has 2 rows and confidence has 3"):
             metric([0, 1], good)
+        with pytest.raises(ValueError, match="loss holds 1e\\+308 and its sum is infinite"):
+            metric([1e308, 1e308, 0], good)
+        with pytest.raises(ValueError, match="confidence is a masked array with 1 masked"):
+            metric(good, np.ma.masked_array(good, good == 1))
+        with pytest.raises(TypeError, match="confidence holds dates"):
+            metric(good, np.array(["2020-01-01"] * 3, dtype="datetime64[D]"))
         with pytest.raises(ValueError, match="0 sample"):
             metric([], [])
 

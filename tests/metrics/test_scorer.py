@@ -186,6 +186,76 @@ def test_unknown_metrics_are_refused_with_the_known_ones(metric):
         make_selective_scorer(metric)
 
 
+def test_every_row_needs_its_own_target_and_loss(data, fitted):
+    _, X, _, y = data
+    for name in ("aurc", "cost"):
+        for wrong in (y[:1], y[:5]):
+            with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+                make_selective_scorer(name)(fitted, X, wrong)
+        for loss, message in [
+            (sklearn.metrics.zero_one_loss, "loss should be a 1d array"),
+            (lambda y, p: np.ones(1), "loss returned 1 losses for 143 rows"),
+            (lambda y, p: np.where(y == p, -1.0, 1), r"loss holds -1\.0"),
+            (lambda y, p: np.full(len(y), np.nan), "loss contains NaN"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                make_selective_scorer(name, loss=loss)(fitted, X, y)
+        for weight in (np.zeros(len(y)), -np.ones(len(y)), np.full(len(y), np.nan), [1.0]):
+            with pytest.raises(ValueError, match="sample_weight"):
+                make_selective_scorer(name)(fitted, X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kwargs", "message"),
+    [
+        ("cost", {"reject_cost": -5}, "reject_cost"),
+        ("cost", {"reject_cost": np.nan}, "reject_cost"),
+        ("cost", {"reject_cost": "0.3"}, "reject_cost"),
+        ("cost", {"error_cost": -1}, "error_cost"),
+        ("cost", {"rejct_cost": 1}, "rejct_cost"),
+        ("aurc", {"loss": "abs"}, "loss"),
+        ("aurc", {"target": 1}, "target"),
+        (coverage_at_risk, {}, "target"),
+        (augrc_score, {"greater_is_better": "no"}, "greater_is_better"),
+    ],
+)
+def test_arguments_are_checked_when_the_scorer_is_made(metric, kwargs, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make_selective_scorer(metric, **kwargs)
+
+
+def test_representation_says_how_to_make_it_again():
+    def own(loss, confidence):
+        return 0
+
+    assert repr(make_selective_scorer("aurc")) == "make_selective_scorer('aurc')"
+    assert repr(make_selective_scorer("cost", reject_cost=1)) == (
+        "make_selective_scorer('cost', reject_cost=1)"
+    )
+    assert repr(make_selective_scorer(own, greater_is_better=True)) == (
+        "make_selective_scorer(own, greater_is_better=True)"
+    )
+
+
+def test_requests_need_routing():
+    with pytest.raises(RuntimeError, match="enable_metadata_routing"):
+        make_selective_scorer("aurc").set_score_request(sample_weight=True)
+    with (
+        sklearn.config_context(enable_metadata_routing=True),
+        pytest.raises(ValueError, match="alias"),
+    ):
+        make_selective_scorer("aurc").set_score_request(sample_weight=3)
+
+
+def test_functions_need_not_be_hashable(data, fitted):
+    class Worst(dict):
+        def __call__(self, loss, confidence):
+            return float(loss.max())
+
+    _, X, _, y = data
+    assert make_selective_scorer(Worst(), greater_is_better=False)(fitted, X, y) == -1
+
+
 def test_what_does_not_abstain_is_refused(data):
     X, _, y, _ = data
     with pytest.raises(TypeError, match="LogisticRegression does not predict or abstain"):

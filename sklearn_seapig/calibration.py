@@ -37,6 +37,8 @@ def check_targets(y, n_columns, task):
             "Fitting a temperature requires y to be passed, but the target y is None; pass labels "
             "or give the temperature as a number."
         )
+    if isinstance(y, torch.Tensor):
+        y = to_numpy(y, name="y")
     if task == "multilabel":
         return _check_indicators(y, n_columns)
     y = column_or_1d(y, warn=True)

@@ -1,5 +1,6 @@
 """A parameter of the wrong type or range is named, and nothing changes; a good one works."""
 
+import contextlib
 import re
 from inspect import signature
 
@@ -63,6 +64,13 @@ JUNK = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope="module")
+def folder_of_its_own(tmp_path_factory):
+    """Words are good paths for what an embedder writes."""
+    with contextlib.chdir(tmp_path_factory.mktemp("parameters")):
+        yield
+
+
 def work(estimator):
     """Fit on data that suit the defaults and return answers as one array of floats."""
     if hasattr(estimator, "accept"):
@@ -118,7 +126,11 @@ def _words(name):
         "confidence": "confidence|fit",
         "threshold": "threshold|rule",
         "base": "base|max_risk",
-        "cv": "",  # any iterable may be one of splits, and scikit-learn says what is wrong with it
+        "temperature": "temperature|X",  # too small a one shows as logits that are too large
+        "calibration_size": "calibration_size|test_size",  # scikit-learn splits the rows
+        # Any iterable may be one of splits, and any function one of groups: they speak themselves.
+        "cv": "",
+        "group_by": "",
     }
     return rf"\b{name}\b|{others.get(name, name)}"
 

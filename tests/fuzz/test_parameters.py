@@ -128,9 +128,10 @@ def _words(name):
         "base": "base|max_risk",
         "temperature": "temperature|X",  # too small a one shows as logits that are too large
         "calibration_size": "calibration_size|test_size",  # scikit-learn splits the rows
-        # Any iterable may be one of splits, and any function one of groups: they speak themselves.
+        # An iterable may be one of splits, a function one of groups or losses: they tell themselves.
         "cv": "",
         "group_by": "",
+        "loss": "",
     }
     return rf"\b{name}\b|{others.get(name, name)}"
 

@@ -128,7 +128,7 @@ def _words(name):
         "base": "base|max_risk",
         "temperature": "temperature|X",  # too small a one shows as logits that are too large
         "calibration_size": "calibration_size|test_size",  # scikit-learn splits the rows
-        # An iterable may be one of splits, a function one of groups or losses: they tell themselves.
+        # Any iterable may be splits, and any function groups or losses: they tell themselves.
         "cv": "",
         "group_by": "",
         "loss": "",

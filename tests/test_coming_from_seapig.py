@@ -8,8 +8,20 @@ from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import MulticlassAccuracy
 
-from sklearn_seapig import EnergyScore, EntropyScore, EuclideanScore, PyODScore, TorchEmbedder
+from sklearn_seapig import (
+    EnergyScore,
+    EntropyScore,
+    EuclideanScore,
+    PyODScore,
+    RiskCoverageMetric,
+    SelectiveMetric,
+    TorchEmbedder,
+    load,
+    save,
+)
+from sklearn_seapig.metrics import ConfidenceDisplay, EmbeddingDisplay
 
 
 @pytest.fixture
@@ -138,3 +150,46 @@ def test_progress_is_switched_by_a_parameter(sets, capsys):
     assert capsys.readouterr().err == ""
     TorchEmbedder(Model(), progress=True).transform(X)
     assert "TorchEmbedder" in capsys.readouterr().err
+
+
+def test_search_is_exact_unless_asked():
+    X = np.random.default_rng(0).normal(size=(10_100, 4))
+    exact = EuclideanScore().fit(X, X_cal=X[:10] + 1)
+    assert exact.search_spec_["exact"]
+    named = EuclideanScore(algorithm="hnsw").fit(X, X_cal=X[:10] + 1)
+    assert not named.search_spec_["exact"]
+    assert named.recall_check(X[:200] + 0.1) > 0.95
+
+
+def test_scores_are_saved_and_loaded(sets, tmp_path):
+    X, Y, Q = sets
+    score = EuclideanScore().fit(X, X_cal=Y)
+    save(score, tmp_path / "score.skops")
+    np.testing.assert_array_equal(
+        load(tmp_path / "score.skops").score_samples(Q), score.score_samples(Q)
+    )
+
+
+def test_plots_show_threshold_and_sets(sets):
+    X, Y, Q = sets
+    score = EuclideanScore().fit(X, X_cal=Y)
+    plt = pytest.importorskip("matplotlib.pyplot")
+    shown = ConfidenceDisplay.from_estimator(score, Q)
+    assert shown.threshold == score.offset_
+    embedded = EmbeddingDisplay.from_estimator(score, X, Y, Q, reducer="pca")
+    labels = [text.get_text() for text in embedded.ax_.get_legend().get_texts()]
+    assert any(label.startswith("calibration (100)") for label in labels)
+    plt.close("all")
+
+
+def test_metrics_have_the_names_of_seapig():
+    preds, target = torch.tensor([0, 1, 5, 1]), torch.tensor([0, 1, 0, 1])
+    confidence = torch.tensor([0.9, 0.8, 0.1, 0.7])
+    curve = RiskCoverageMetric()
+    curve.update(preds, target, confidence)
+    # The error of class 5 for class 0 is 1, not 5.
+    np.testing.assert_allclose(curve.curve().selective_risk, [0, 0, 0, 0.25])
+    metric = SelectiveMetric(MulticlassAccuracy(6, average="micro"))
+    metric.update(preds, target, confidence > 0.5)
+    assert metric.compute()["selected/MulticlassAccuracy"] == 1
+    assert metric.compute()["rejected/MulticlassAccuracy"] == 0

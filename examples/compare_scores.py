@@ -3,7 +3,8 @@
 A small torch network learns handwritten digits from 400 images and is tested on noisy ones, so
 that it errs. Some scores look at its logits, others at how far its embedding of an image is from
 those of the training images. Each orders the test images by confidence; a good order puts the
-errors last, and so has a low risk at every coverage.
+errors last, and so has a low risk at every coverage. Whether the best score is better than the
+next one, or was lucky with these images, is for a paired comparison to say.
 
 Run:  python examples/compare_scores.py  (writes compare_scores.png)
 """
@@ -24,6 +25,7 @@ from sklearn_seapig.metrics import (
     RiskCoverageDisplay,
     augrc_score,
     bootstrap_interval,
+    compare_scores,
     coverage_at_risk,
     failure_auroc_score,
     normalized_aurc_score,
@@ -46,6 +48,9 @@ OF_EMBEDDINGS = [
 ]
 if importlib.util.find_spec("pyod"):
     OF_EMBEDDINGS.append(seapig.PyODScore())  # PyOD's own nearest neighbors
+
+# One score of each kind for the picture: many others lie on top of these.
+DRAWN = ["EntropyScore", "EnergyScore", "CosineScore", "GaussianScore", "RandomScore"]
 
 
 class Network(torch.nn.Module):
@@ -105,14 +110,15 @@ def main():
 
     loss = (logits(X_test).argmax(axis=1) != y_test).astype(float)
     print(f"{len(loss)} test images, {loss.mean():.1%} of them misclassified")
-    best_first = show(loss, confidence)
-    display = RiskCoverageDisplay.from_predictions(loss, best_first)
+    best, second, *_ = show(loss, confidence)
+    compare(loss, confidence, best, second)
+    display = RiskCoverageDisplay.from_predictions(loss, {name: confidence[name] for name in DRAWN})
     display.figure_.savefig("compare_scores.png", dpi=120)
     print("wrote compare_scores.png")
 
 
 def show(loss, confidence):
-    """Print one line for each score, and return the scores as ordered there: best first."""
+    """Print one line for each score, and return their names as ordered there: best first."""
     aurc = {
         name: bootstrap_interval("aurc", loss, scores, n_resamples=500, random_state=0)
         for name, scores in confidence.items()
@@ -126,7 +132,15 @@ def show(loss, confidence):
             f"{normalized_aurc_score(loss, scores):>8.3f}{augrc_score(loss, scores):>8.4f}"
             f"{failure_auroc_score(loss, scores):>8.3f}{coverage_at_risk(loss, scores, 0.05):>8.3f}"
         )
-    return {name: confidence[name] for name in ordered}
+    return ordered
+
+
+def compare(loss, confidence, a, b):
+    """Print how far two scores are apart in AURC, and whether that may be chance."""
+    difference, low, high, pvalue = compare_scores(
+        loss, confidence[a], confidence[b], random_state=0
+    )
+    print(f"{a} - {b}: AURC {difference:+.5f} [{low:+.5f}, {high:+.5f}], p = {pvalue:.3f}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -64,7 +65,7 @@ def test_a_promise_costs_coverage_and_breaks_where_the_data_shift(tmp_path):
 
 def test_compare_scores_orders_all_scores_and_draws_them(tmp_path):
     lines = run("compare_scores.py", tmp_path).splitlines()
-    rows = [line.replace("[", "").replace("]", "").replace(",", "").split() for line in lines[2:-1]]
+    rows = [line.replace("[", "").replace("]", "").replace(",", "").split() for line in lines[2:-2]]
     names = [row[0] for row in rows]
     aurc, low, high, naurc, augrc, auroc, coverage = np.array([row[1:] for row in rows], float).T
     assert len(names) >= 11
@@ -76,6 +77,13 @@ def test_compare_scores_orders_all_scores_and_draws_them(tmp_path):
     assert high[informed] < low[blind]
     assert auroc[informed] > 0.75 > naurc[informed]
     assert augrc[informed] < augrc[blind]
+    a, _, b, _, difference, lower, upper, *_, pvalue = (
+        lines[-2].replace("[", "").replace("]", "").replace(",", "").replace(":", "").split()
+    )
+    assert [a, b] == names[:2]
+    assert float(difference) == pytest.approx(aurc[0] - aurc[1], abs=1.1e-4)
+    assert float(lower) <= float(difference) <= min(0, float(upper))
+    assert 0 < float(pvalue) <= 1
     assert (tmp_path / "compare_scores.png").read_bytes().startswith(b"\x89PNG")
 
 

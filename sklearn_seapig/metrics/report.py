@@ -11,6 +11,7 @@ from .._validation import Range, check_parameter
 from ..thresholds import check_confidence
 
 _MEASURES = ("precision", "recall", "support")
+_MEANS = ("accuracy", "macro avg", "weighted avg")
 
 
 def selective_classification_report(
@@ -43,7 +44,8 @@ def selective_classification_report(
     Raises
     ------
     ValueError
-        If a number is missing, the lengths differ, or `threshold` or `digits` are no such numbers.
+        If a number is missing, the lengths differ, `threshold` or `digits` are no such numbers, or
+        a class is called as a mean of the dict is ("accuracy", "macro avg", "weighted avg").
 
     Examples
     --------
@@ -69,47 +71,61 @@ def selective_classification_report(
     selected = confidence >= threshold
     parts = {"full": np.ones(len(y_true), dtype=bool), "selected": selected, "rejected": ~selected}
     report = {part: _report(y_true[rows], y_pred[rows], labels) for part, rows in parts.items()}
-    report["coverage"] = float(selected.mean())
-    return report if output_dict else _text(report, [str(label) for label in labels], digits)
+    names, coverage = [str(label) for label in labels], float(selected.mean())
+    if not output_dict:
+        return _text(list(report.values()), names, coverage, digits)
+    report = {part: _by_name(numbers, names) for part, numbers in report.items()}
+    return {**report, "coverage": coverage}
 
 
 def _report(y_true, y_pred, labels):
+    """Return the report of scikit-learn with the number of a class as its name."""
+    at = [str(i) for i in range(len(labels))]  # a class may have the name of a mean
     if len(y_true):
         return classification_report(
-            y_true, y_pred, labels=labels, output_dict=True, zero_division=np.nan
+            y_true, y_pred, labels=labels, target_names=at, output_dict=True, zero_division=np.nan
         )
     nothing = {"precision": np.nan, "recall": np.nan, "f1-score": np.nan, "support": 0.0}
-    rows = [*(str(label) for label in labels), "macro avg", "weighted avg"]
-    return {**{row: dict(nothing) for row in rows}, "accuracy": np.nan}
+    rows = {row: dict(nothing) for row in [*at, *_MEANS]}
+    return {**rows, "accuracy": np.nan}
 
 
-def _text(report, labels, digits):
-    parts = [report[part] for part in ("full", "selected", "rejected")]
-    width, cell = max(9, *map(len, labels)), digits + 4
+def _by_name(report, names):
+    taken = sorted(set(names) & set(_MEANS))
+    if taken:
+        raise ValueError(
+            f"A class is called {taken[0]!r}, as a mean in the dict is; rename the class, or take "
+            "the text (output_dict=False)."
+        )
+    classes = {name: report[str(i)] for i, name in enumerate(names)}
+    return {**classes, **{mean: report[mean] for mean in _MEANS}}
 
-    def line(title, cells):
-        groups = [
-            "".join(f"{c:>{cell}}" for c in cells[i : i + 3]) for i in range(0, len(cells), 3)
-        ]
-        return f"{title:>{width}}   " + "   ".join(groups)
 
+def _text(parts, names, coverage, digits):
     def number(value, measure=""):
         if np.isnan(value):
             return "-"
         return f"{value:.0f}" if measure == "support" else f"{value:.{digits}f}"
 
-    def row(title):
-        return line(title, [number(p[title][m], m) for m in _MEASURES for p in parts])
+    def cells(row):
+        return [number(part[row][m], m) for m in _MEASURES for part in parts]
 
-    shares = [1.0, report["coverage"], 1 - report["coverage"]]
-    return "\n".join(
-        [
-            f"{'':>{width}}   " + "   ".join(f"{m:^{3 * cell}}" for m in _MEASURES).rstrip(),
-            line("", ["full", "sel.", "rej."] * 3),
-            *map(row, labels),
-            row("macro avg"),
-            "",
-            line("accuracy", [number(part["accuracy"]) for part in parts]),
-            line("coverage", [number(share) for share in shares]),
+    table = [("", ["full", "sel.", "rej."] * 3)]
+    table += [(name, cells(str(i))) for i, name in enumerate(names)]
+    table += [("macro avg", cells("macro avg"))]
+    shares = [
+        ("accuracy", [number(part["accuracy"]) for part in parts]),
+        ("coverage", [number(share) for share in (1.0, coverage, 1 - coverage)]),
+    ]
+    title = max(len(name) for name, _ in table + shares)
+    cell = 2 + max(len(one) for _, row in table + shares for one in row)
+
+    def line(name, row):
+        groups = [
+            "".join(f"{one:>{cell}}" for one in row[i : i + 3]) for i in range(0, len(row), 3)
         ]
-    )
+        return f"{name:>{title}}   " + "   ".join(groups)
+
+    measures = "   ".join(f"{measure:^{3 * cell}}" for measure in _MEASURES)
+    head = f"{'':>{title}}   {measures}".rstrip()
+    return "\n".join([head, *(line(*row) for row in table), "", *(line(*row) for row in shares)])

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -80,6 +81,33 @@ def test_tsne_repeats_and_parts_what_is_apart(digits):
 @pytest.mark.parametrize("shape", [(3, 5), (5, 1), (12, 70)])
 def test_tsne_with_few_rows_or_features(shape):
     X = np.random.default_rng(0).normal(size=shape)
+    display = EmbeddingDisplay.from_embeddings(X, random_state=0)
+    assert np.isfinite(display.points["reference"]).all()
+
+
+@pytest.mark.parametrize("reducer", ["tsne", "pca"])
+@pytest.mark.parametrize("X", [np.ones((10, 3)), np.zeros((500, 64)), np.full((20, 3), 0.1)])
+def test_equal_rows_are_no_picture(X, reducer):
+    # t-SNE would divide by their spread and crash Python.
+    with pytest.raises(ValueError, match=f"All {len(X)} rows to draw are equal"):
+        EmbeddingDisplay.from_embeddings(X, reducer=reducer, random_state=0)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e200])
+def test_tsne_does_not_depend_on_the_scale_of_the_rows(scale):
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    X = X / np.abs(X).max()
+    points = [
+        EmbeddingDisplay.from_embeddings(X * s, random_state=0).points["reference"]
+        for s in (1.0, 2.0 ** np.round(np.log2(scale)))
+    ]
+    np.testing.assert_allclose(*points)
+
+
+def test_tsne_of_dead_units_and_rows_that_occur_often():
+    X = np.zeros((300, 64))
+    X[:5, 0] = np.arange(5)
     display = EmbeddingDisplay.from_embeddings(X, random_state=0)
     assert np.isfinite(display.points["reference"]).all()
 
@@ -161,6 +189,54 @@ def test_several_query_sets_have_their_own_markers(plane):
     display = EmbeddingDisplay.from_embeddings(plane[0], query=queries, reducer=IDENTITY)
     a, b = (display.scatters_[name].get_paths()[0].vertices for name in "ab")
     assert a.shape != b.shape
+
+
+def test_name_with_an_underscore_stands_in_the_legend(plane):
+    display = EmbeddingDisplay.from_embeddings(
+        plane[0],
+        query={"_q": plane[1], "_r": plane[2]},
+        selected={"_q": plane[1][:, 0] > 0},
+        reducer=IDENTITY,
+    )
+    assert [label.split(" ")[0] for label in labels(display)] == ["reference", "_q,", "_q,", "_r"]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [{"linewidth": 2, "color": "red"}, {"lw": 2, "c": "red"}, {"linewidths": 2, "ec": "red"}],
+)
+def test_keywords_reach_the_points_under_any_of_their_names(plane, look):
+    display = EmbeddingDisplay.from_embeddings(
+        plane[0], query=plane[2], selected=np.arange(30) < 10, reducer=IDENTITY, **look
+    )
+    accepted = display.scatters_["query, accepted"]
+    assert accepted.get_linewidth() == [2]
+    assert accepted.get_edgecolor().tolist() == [[1, 0, 0, 1]]
+    assert len(accepted.get_facecolor()) == 0  # still hollow
+
+
+def test_color_by_two_names_is_refused(plane):
+    with pytest.raises(ValueError, match="not both"):
+        EmbeddingDisplay.from_embeddings(*plane, reducer=IDENTITY, c="red", color="blue")
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_classifier_is_refused(plane, n_classes):
+    model = LogisticRegression().fit(plane[0], np.arange(80) % n_classes)
+    check_refused(model, plane)
+
+
+def test_density_without_a_bound_and_detector_of_another_sign_are_refused(plane):
+    check_refused(GaussianMixture().fit(plane[0]), plane)
+    knn = pytest.importorskip("pyod.models.knn").KNN()
+    check_refused(knn.fit(plane[0]), plane)
+
+
+def check_refused(model, plane):
+    with pytest.raises(TypeError, match=f"{type(model).__name__} does not accept or reject rows"):
+        EmbeddingDisplay.from_estimator(model, plane[0], query=plane[2], reducer=IDENTITY)
+    assert plt.get_fignums() == []
 
 
 def test_fitted_transform_is_applied_to_all_sets_alike(digits):
@@ -255,6 +331,9 @@ def test_given_axes_are_used_and_no_figure_is_left_open(plane):
         ({"query": {"reference": np.ones((4, 2))}}, "'reference'; give it another name"),
         ({"selected": np.ones(30)}, "selected of 'query' must be a bool array"),
         ({"selected": {"fresh": np.ones(30, bool)}}, "selected has 'fresh'"),
+        ({"query": None, "selected": np.ones(30, bool)}, "selected is given without query"),
+        ({"reference": None}, "reference is None"),
+        ({"reducer": FunctionTransformer(lambda X: X * np.inf)}, "numbers that are not finite"),
         ({"max_rows": 0}, "'max_rows' parameter"),
         ({"max_rows": True}, "'max_rows' parameter"),
         ({"reducer": "isomap"}, "'isomap'"),

@@ -102,3 +102,30 @@ class TestReport:
             selective_classification_report([], [], [], 0.5)
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             selective_classification_report([0, 1], [0, 1], [0.5], 0.5)
+
+    @pytest.mark.parametrize("name", ["accuracy", "macro avg", "weighted avg"])
+    def test_class_with_the_name_of_a_mean_has_a_row_of_its_own(self, name):
+        y_true, y_pred, confidence = self.parts()
+        plain = selective_classification_report(y_true, y_pred, confidence, 0.3)
+        named = [np.where(y == "ash", name, y).astype(object) for y in (y_true, y_pred)]
+        text = selective_classification_report(*named, confidence, 0.3)
+        rows = [line.split()[-9:] for line in plain.splitlines()]
+        cells = [line.split()[-9:] for line in text.splitlines()]
+        order = np.argsort([name, "beech", "a long name"])
+        ash = 2 + order.tolist().index(0)
+        assert text.splitlines()[ash].strip().startswith(name)
+        assert cells[ash] == rows[3]
+        assert cells[5] == rows[5]
+        with pytest.raises(ValueError, match=f"A class is called '{name}'"):
+            selective_classification_report(*named, confidence, 0.3, output_dict=True)
+
+    @pytest.mark.parametrize("digits", [0, 1, 2, 3, 12])
+    def test_columns_never_touch(self, digits):
+        n = 1_000_005
+        y_true = np.zeros(n, dtype=int)
+        confidence = np.where(np.arange(n) < 6, 0.0, 1.0)
+        text = selective_classification_report(y_true, y_true, confidence, 0.5, digits=digits)
+        lines = text.splitlines()
+        assert lines[1].split() == ["full", "sel.", "rej."] * 3
+        assert lines[2].split()[-3:] == ["1000005", "999999", "6"]
+        assert len({len(line) for line in lines[1:4]}) == 1

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_seapig import (
     EuclideanScore,
+    GroupThreshold,
     QuantileThreshold,
     SelectiveClassifier,
     SelectiveRegressor,
@@ -166,7 +167,42 @@ def test_operating_point_is_where_the_accepted_rows_are(sample):
 def test_threshold_above_all_rows_marks_nothing(sample):
     display = RiskCoverageDisplay.from_predictions(*sample, threshold=np.inf)
     assert display.points_ == {}
-    assert "chosen threshold" not in labels(display)
+    assert display.operating_points == {"confidence": None}
+    assert "operating point" not in labels(display)
+
+
+def test_operating_point_is_that_of_the_decisions_given(sample):
+    loss, confidence = sample
+    selected, weight = confidence > np.where(np.arange(500) < 250, 0.3, 0.8), np.arange(500.0)
+    display = RiskCoverageDisplay.from_predictions(
+        loss, confidence, selected=selected, sample_weight=weight
+    )
+    coverage, risk = display.operating_points["confidence"]
+    assert coverage == pytest.approx(weight[selected].sum() / weight.sum())
+    assert risk == pytest.approx(np.average(loss[selected], weights=weight[selected]))
+    assert display.points_["confidence"].get_data() == ([coverage], [risk])
+    assert "operating point" in labels(display)
+
+
+def test_rule_with_several_bounds_is_marked_where_its_own_decisions_are(models):
+    _, X, y = models
+    rule = GroupThreshold(QuantileThreshold(0.8), min_size=10)
+    selective = SelectiveClassifier(LogisticRegression(C=0.001), threshold=rule, random_state=0)
+    model = make_pipeline(StandardScaler(), selective).fit(X, y)
+    display = RiskCoverageDisplay.from_estimator(model, X, y, name="mine")
+    selection = model[-1].select(model[:-1].transform(X))
+    coverage, risk = display.operating_points["mine"]
+    assert coverage == selection.selected.mean() != (selection.score >= model[-1].threshold_).mean()
+    assert risk == pytest.approx((selection.predictions != y)[selection.selected].mean())
+
+
+def test_threshold_of_the_user_replaces_the_decisions_of_the_models(models):
+    models, X, y = models
+    models = {"a": models[0], "b": models[1]}
+    display = RiskCoverageDisplay.from_estimator(models, X, y, threshold={"a": 0.7, "b": None})
+    score = models["a"].score_samples(X)
+    assert display.operating_points["a"][0] == pytest.approx((score >= 0.7).mean())
+    assert display.operating_points["b"] is None
 
 
 def test_from_estimator_draws_several_models_and_marks_their_points(models):
@@ -188,6 +224,12 @@ def test_from_estimator_names(models):
     assert list(one.curves) == ["mine"]
     by_name = RiskCoverageDisplay.from_estimator({"a": models[0], "b": models[1]}, X, y)
     assert list(by_name.curves) == ["a", "b"]
+    for several in (models, {"a": models[0]}):
+        with pytest.raises(ValueError, match="name='mine' is for one model"):
+            RiskCoverageDisplay.from_estimator(several, X, y, name="mine")
+    for nothing in ([], {}):
+        with pytest.raises(ValueError, match="estimator is an empty"):
+            RiskCoverageDisplay.from_estimator(nothing, X, y)
     twice = RiskCoverageDisplay.from_estimator([models[1], models[1]], X, y)
     assert list(twice.curves) == ["EuclideanScore", "EuclideanScore (2)"]
 
@@ -236,6 +278,22 @@ def test_keywords_reach_the_lines(sample):
     assert (line.get_color(), line.get_linewidth()) == ("black", 4)
 
 
+def test_keywords_reach_the_lines_under_any_of_their_names(sample):
+    display = RiskCoverageDisplay.from_predictions(*sample, c="black", ls=":", lw=4)
+    line = display.lines_["confidence"]
+    assert (line.get_color(), line.get_linestyle(), line.get_linewidth()) == ("black", ":", 4)
+    with pytest.raises(TypeError, match="aliases of one another"):
+        RiskCoverageDisplay.from_predictions(*sample, c="black", color="red")
+    with pytest.raises(AttributeError, match="colour"):
+        RiskCoverageDisplay.from_predictions(*sample, colour="red")
+    assert len(plt.get_fignums()) == 1
+
+
+def test_name_with_an_underscore_stands_in_the_legend(sample):
+    display = RiskCoverageDisplay.from_predictions(*sample, name="_q")
+    assert labels(display)[0].startswith("_q (AURC")
+
+
 def test_axis_is_not_scaled_to_the_first_rows():
     # the most confident row is wrong, so the curve starts at a risk of 1
     loss = np.r_[1, np.zeros(199)]
@@ -269,7 +327,24 @@ def test_names_that_do_not_match_are_refused(sample):
         RiskCoverageDisplay.from_predictions({"a": loss}, {"a": confidence, "b": confidence})
     with pytest.raises(ValueError, match="confidence is an empty dict"):
         RiskCoverageDisplay.from_predictions(loss, {})
+    with pytest.raises(ValueError, match="name='b' is for one entry"):
+        RiskCoverageDisplay.from_predictions(loss, {"a": confidence}, name="b")
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"threshold": np.nan}, "'threshold' parameter"),
+        ({"threshold": "0.5"}, "'threshold' parameter"),
+        ({"selected": np.ones(500)}, "selected of 'confidence' must be a bool array"),
+        ({"selected": np.ones(500, bool), "threshold": 0.5}, "are both given for 'confidence'"),
+    ],
+)
+def test_decisions_are_checked_before_a_figure_is_made(sample, kwargs, message, monkeypatch):
+    monkeypatch.setattr(plt, "subplots", None)
+    with pytest.raises(ValueError, match=message):
+        RiskCoverageDisplay.from_predictions(*sample, **kwargs)
 
 
 def test_tied_resnet_is_drawn_with_its_published_area(shared_data):

@@ -20,6 +20,8 @@ def reduce_rows(X, reducer, random_state):
                 f"reducer must be an estimator or one of {sorted(REDUCERS)}, got {reducer!r}."
             )
         seed = random_state.randint(2**31 - 1)
+        scaled = _scaled(X)
+        X = X if reducer == "pca" else scaled
         if reducer != "pca" and min(X.shape) > MANY_FEATURES:
             X = PCA(MANY_FEATURES, random_state=seed).fit_transform(X)
         name, reducer = REDUCERS[reducer], _named_reducer(reducer, X.shape, seed)
@@ -31,7 +33,29 @@ def reduce_rows(X, reducer, random_state):
             f"reducer {name} must return two columns for {len(X)} rows, got an array of shape "
             f"{points.shape}; set its number of components to 2."
         )
+    if not np.isfinite(points).all():
+        raise ValueError(
+            f"reducer {name} returned numbers that are not finite, for rows from {X.min():.4g} to "
+            f"{X.max():.4g}; scale the rows first."
+        )
     return name, points
+
+
+def _scaled(X):
+    """Return rows moved and scaled to [0, 1], which are the same rows to t-SNE and UMAP.
+
+    t-SNE divides by the spread along the first principal component: where rows are equal, or so
+    small or large that their squares are 0 or infinite, its compiled code crashes Python.
+    """
+    X = np.asarray(X, dtype=np.float64)
+    X = X / (np.abs(X).max() or 1.0)
+    X -= X.min(axis=0)
+    if X.max() == 0:
+        raise ValueError(
+            f"All {len(X)} rows to draw are equal, so there is nothing to see in a picture; look "
+            "at what made them (dead units of a network?) or draw other rows."
+        )
+    return X / X.max()
 
 
 def _named_reducer(name, shape, seed):

@@ -6,17 +6,25 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, check_random_state
 
-from ..._composition import response
+from ..._composition import decisions_of, response
 from ..._torch import to_numpy
 from ..._validation import Range, check_parameter
-from .._response import _innermost
-from ._common import COLORS, by_name, draw_legend, need_matplotlib, open_axes
+from .._response import innermost
+from ._common import (
+    COLORS,
+    by_name,
+    check_decisions,
+    draw_legend,
+    drawing,
+    dressed,
+    need_matplotlib,
+)
 from ._reduction import REDUCERS, reduce_rows
 
 # Sets differ in marker as well as in colour.
 _LOOKS = {
-    "reference": {"color": "0.62", "marker": ".", "s": 30, "linewidths": 0},
-    "calibration": {"color": COLORS[0], "marker": "+", "s": 22, "linewidths": 0.8},
+    "reference": {"color": "0.62", "marker": ".", "s": 30, "linewidth": 0},
+    "calibration": {"color": COLORS[0], "marker": "+", "s": 22, "linewidth": 0.8},
 }
 ROWS = Range(Integral, 1, None, closed="left")
 _QUERY_MARKERS = ("o", "s", "^", "D", "v")
@@ -104,33 +112,36 @@ class EmbeddingDisplay:
         display : EmbeddingDisplay
             This object.
         """
-        self.ax_ = open_axes(ax, self, figsize=(8.2, 5.2))
-        self.figure_ = self.ax_.figure
-        self.scatters_ = {}
         queries = [name for name in self.points if name not in _LOOKS]
-        for name, points in self.points.items():
-            look = _LOOKS.get(name) or _query_look(queries.index(name))
-            selected = (self.selected or {}).get(name)
-            if selected is None:
-                self._scatter(name, points, self._size(name), look, kwargs)
-            else:
-                self._scatter_judged(name, points, selected, look, kwargs)
-        self.ax_.set(xlabel=f"{self.method} 1", ylabel=f"{self.method} 2")
-        if self.method in (REDUCERS["tsne"], REDUCERS["umap"]):  # the numbers mean nothing
-            self.ax_.set(xticks=[], yticks=[])
-        draw_legend(self.ax_, ax is None, markerscale=1.3)
+        with drawing(ax, self, figsize=(8.2, 5.2)) as self.ax_:
+            self.figure_ = self.ax_.figure
+            self.scatters_ = {}
+            for name, points in self.points.items():
+                look = _LOOKS.get(name) or _query_look(queries.index(name))
+                selected = (self.selected or {}).get(name)
+                if selected is None:
+                    self._scatter(name, points, self._size(name), look, kwargs)
+                else:
+                    self._scatter_judged(name, points, selected, look, kwargs)
+            self.ax_.set(xlabel=f"{self.method} 1", ylabel=f"{self.method} 2")
+            if self.method in (REDUCERS["tsne"], REDUCERS["umap"]):  # the numbers mean nothing
+                self.ax_.set(xticks=[], yticks=[])
+            draw_legend(self.ax_, [*self.scatters_.values()], ax is None, markerscale=1.3)
         return self
 
     def _scatter(self, name, points, label, look, kwargs):
-        look = {"label": label, **look, **kwargs}
+        from matplotlib.collections import PathCollection
+
+        look = dressed({"label": label, **look}, kwargs, PathCollection)
+        if "c" in kwargs and "color" not in kwargs:  # scatter takes one of the two
+            look["color"] = look.pop("c")
         self.scatters_[name] = self.ax_.scatter(points[:, 0], points[:, 1], **look)
 
     def _scatter_judged(self, name, points, selected, look, kwargs):
         """Rejected rows are filled, as they are what one looks for; accepted ones are hollow."""
         drawn = len(points)
         of_drawn = "" if self._total(name) == drawn else f" of {drawn:,} drawn"
-        hollow = {**look, "facecolors": "none", "edgecolors": look["color"]}
-        del hollow["color"]
+        hollow = {**look, "facecolor": "none"}
         for mask, word, dress in ((selected, "accepted", hollow), (~selected, "rejected", look)):
             label = f"{name}, {word} ({mask.sum():,}{of_drawn})"
             self._scatter(f"{name}, {word}", points[mask], label, dress, kwargs)
@@ -187,18 +198,19 @@ class EmbeddingDisplay:
         Raises
         ------
         ValueError
-            If the sets differ in their number of features, there are fewer than three rows, or a
-            parameter is out of its range.
+            If the sets differ in their number of features, there are fewer than three rows, all are
+            equal, or a parameter is out of its range.
         ImportError
             If the reducer is "umap" and umap-learn is not installed.
         """
         need_matplotlib(cls)
+        _check_given(reference)
         if max_rows is not None:
             check_parameter("max_rows", max_rows, ROWS, f"{cls.__name__}.from_embeddings")
         random_state = check_random_state(random_state)
         sets = {"reference": reference, "calibration": calibration}
         sets = {name: rows for name, rows in sets.items() if rows is not None}
-        queries = {} if query is None else by_name(query, "query", "query")
+        queries = {} if query is None else by_name(query, None, "query", "query")
         for name in queries:
             if name in _LOOKS:
                 raise ValueError(f"query has a set called {name!r}; give it another name.")
@@ -234,22 +246,29 @@ class EmbeddingDisplay:
         Returns
         -------
         display : EmbeddingDisplay
+
+        Raises
+        ------
+        TypeError
+            If the estimator does not accept or reject rows.
         """
         need_matplotlib(cls)
-        queries = {} if query is None else by_name(query, "query", "query")
-        queries = {name: _innermost(estimator, rows) for name, rows in queries.items()}
+        _check_given(reference)
+        _check_decides(innermost(estimator)[0])
+        queries = {} if query is None else by_name(query, None, "query", "query")
+        queries = {name: innermost(estimator, rows) for name, rows in queries.items()}
         selected = {name: _accepted(part, rows) for name, (part, rows) in queries.items()}
         return cls.from_embeddings(
-            _seen(*_innermost(estimator, reference)),
-            None if calibration is None else _seen(*_innermost(estimator, calibration)),
+            _seen(*innermost(estimator, reference)),
+            None if calibration is None else _seen(*innermost(estimator, calibration)),
             {name: _seen(part, rows) for name, (part, rows) in queries.items()} or None,
-            **{"selected": selected, **kwargs},
+            **{"selected": selected or None, **kwargs},
         )
 
 
 def _query_look(i):
     marker = _QUERY_MARKERS[i % len(_QUERY_MARKERS)]
-    return {"color": COLORS[(i + 1) % len(COLORS)], "marker": marker, "s": 18, "linewidths": 0.9}
+    return {"color": COLORS[(i + 1) % len(COLORS)], "marker": marker, "s": 18, "linewidth": 0.9}
 
 
 def _as_rows(rows, name):
@@ -269,20 +288,27 @@ def _check_widths(sets):
 
 
 def _check_selected(selected, queries, sets):
-    if selected is None or not queries:
+    if selected is None:
         return {}
-    checked = {}
-    for name, one in by_name(selected, next(iter(queries)), "selected").items():
-        if name not in queries:
-            raise ValueError(f"selected has {name!r}, which is no query set of {list(queries)}.")
-        one = np.asarray(one)
-        if one.shape != (len(sets[name]),) or one.dtype != bool:
-            raise ValueError(
-                f"selected of {name!r} must be a bool array of shape ({len(sets[name])},), got "
-                f"{one.dtype} of shape {one.shape}."
-            )
-        checked[name] = one
-    return checked
+    if not queries:
+        raise ValueError("selected is given without query, the rows that it speaks of; give both.")
+    selected = by_name(selected, None, "selected", next(iter(queries)))
+    return check_decisions(selected, {name: len(sets[name]) for name in queries})
+
+
+def _check_given(reference):
+    if reference is None:
+        raise ValueError("reference is None; give the rows that the score was fitted on.")
+
+
+def _check_decides(part):
+    # A detector of another sign, such as one of PyOD, has no score_samples.
+    bounded = hasattr(part, "offset_") or hasattr(part, "decision_function")
+    if not hasattr(part, "select") and not (hasattr(part, "score_samples") and bounded):
+        raise TypeError(
+            f"{type(part).__name__} does not accept or reject rows; give a score, an outlier "
+            "detector or a selective model, or draw its rows by from_embeddings."
+        )
 
 
 def _seen(part, X):
@@ -291,10 +317,10 @@ def _seen(part, X):
         return X
     if part.response_method is not None:
         X = response(part.estimator_, X, part.response_method)
-    return X if part.confidence_ is None else _seen(*_innermost(part.confidence_, X))
+    return X if part.confidence_ is None else _seen(*innermost(part.confidence_, X))
 
 
 def _accepted(part, X):
     if hasattr(part, "select"):
         return part.select(X).selected
-    return np.asarray(part.decision_function(X)) >= 0
+    return decisions_of(part, X, part.score_samples(X))

@@ -5,22 +5,22 @@ from sklearn.base import is_classifier
 
 from ..._composition import last_step
 from .._response import respond
-from .._sample import check_loss
 from ..risk_coverage import augrc_score, aurc_score, risk_coverage_curve
 from ._common import (
     GREY,
     by_name,
     draw_legend,
+    drawing,
+    dressed,
     for_each,
     limit_risk,
     need_matplotlib,
     number,
-    open_axes,
     style,
     unique_names,
 )
+from ._curves import decisions, line_points, operating_point, oracle_curve, same
 
-POINTS = 1000  # of one drawn line; the attributes keep every point
 _RANDOM = {"color": GREY, "linestyle": (0, (4, 4)), "linewidth": 0.9, "zorder": 1}
 _ORACLE = {"color": "black", "linestyle": (0, (1, 2)), "linewidth": 1.0, "zorder": 1}
 _MARK = {
@@ -51,8 +51,9 @@ class RiskCoverageDisplay:
         Area under each curve of generalized risk.
     oracles : dict of str to RiskCoverageCurve
         Curve of the best possible confidence for the same losses, for each name.
-    thresholds : dict of str to float or None
-        The chosen bound on the confidence, for each name; None where there is none.
+    operating_points : dict of str to (coverage, selective_risk) or None
+        Coverage and selective risk of the rows that are accepted, for each name; None where there
+        is no decision, or no row is accepted.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class RiskCoverageDisplay:
     lines_ : dict of str to matplotlib Line2D
         The curves.
     points_ : dict of str to matplotlib Line2D
-        The marks of the chosen operating points, where there are any.
+        The marks of the operating points, where there are any.
     oracle_lines_ : list of matplotlib Line2D
         One line for each set of losses.
     random_lines_ : list of matplotlib Line2D
@@ -79,6 +80,9 @@ class RiskCoverageDisplay:
     No threshold splits rows of one confidence: a curve passes through each tied block as the mean
     over all orders of its rows does. The area is not that of the drawn line but exact, see
     `aurc_score`.
+
+    The curve is that of one bound for all rows. The operating point of a rule with several
+    (`GroupThreshold`) need not lie on it.
 
     The y axis ends where the curves do from a coverage of 5 % on; before that, the mean over a few
     rows may leave it. ``display.ax_.set_ylim`` shows all.
@@ -103,12 +107,12 @@ class RiskCoverageDisplay:
     ['good', 'bad']
     """
 
-    def __init__(self, curves, aurc, augrc, oracles, thresholds):
+    def __init__(self, curves, aurc, augrc, oracles, operating_points):
         self.curves = curves
         self.aurc = aurc
         self.augrc = augrc
         self.oracles = oracles
-        self.thresholds = thresholds
+        self.operating_points = operating_points
 
     def plot(self, ax=None, *, generalized=False, oracle=True, random=True, **kwargs):
         """Draw the curves.
@@ -132,42 +136,44 @@ class RiskCoverageDisplay:
         display : RiskCoverageDisplay
             This object.
         """
-        self.ax_ = open_axes(ax, self, figsize=(8.2, 4.6))
-        self.figure_ = self.ax_.figure
+        with drawing(ax, self, figsize=(8.2, 4.6)) as self.ax_:
+            self.figure_ = self.ax_.figure
+            self._draw_curves(generalized, kwargs)
+            self.random_lines_ = self._random(generalized) if random else []
+            self.oracle_lines_ = self._oracle(generalized) if oracle else []
+            limit_risk(self.ax_, self.curves.values(), generalized)
+            risk = "generalized risk" if generalized else "selective risk"
+            self.ax_.set(xlabel="coverage", ylabel=risk, xlim=(0, 1))
+            self._legend(beside=ax is None)
+        return self
+
+    def _draw_curves(self, generalized, kwargs):
+        from matplotlib.lines import Line2D
+
         self.lines_, self.points_ = {}, {}
         for i, (name, curve) in enumerate(self.curves.items()):
             label = f"{name} ({self._area(name, generalized)})"
-            look = {**style(i), "label": label, **kwargs}
-            (self.lines_[name],) = self.ax_.plot(*_line(curve, generalized), **look)
-            self._mark(name, generalized)
-        self.random_lines_ = self._random(generalized) if random else []
-        self.oracle_lines_ = self._oracle(generalized) if oracle else []
-        limit_risk(self.ax_, self.curves.values(), generalized)
-        risk = "generalized risk" if generalized else "selective risk"
-        self.ax_.set(xlabel="coverage", ylabel=risk, xlim=(0, 1))
-        self._legend(beside=ax is None)
-        return self
+            look = dressed({**style(i), "label": label}, kwargs, Line2D)
+            (self.lines_[name],) = self.ax_.plot(*line_points(curve, generalized), **look)
+            if self.operating_points[name] is not None:
+                self._mark(name, generalized)
 
     def _area(self, name, generalized):
         area, value = ("AUGRC", self.augrc) if generalized else ("AURC", self.aurc)
         return f"{area} = {number(value[name])}"
 
     def _mark(self, name, generalized):
-        """Mark the operating point, which is the end of a tied block."""
-        curve, threshold = self.curves[name], self.thresholds[name]
-        if threshold is None or curve.threshold[0] < threshold:
-            return
-        at = np.flatnonzero(curve.threshold >= threshold)[-1]
-        risk = curve.generalized_risk if generalized else curve.selective_risk
+        coverage, risk = self.operating_points[name]
+        risk = coverage * risk if generalized else risk
         (self.points_[name],) = self.ax_.plot(
-            curve.coverage[at], risk[at], color=self.lines_[name].get_color(), **_MARK
+            coverage, risk, color=self.lines_[name].get_color(), **_MARK
         )
 
     def _distinct_oracles(self):
         """Return one oracle for each set of losses: models that err alike have the same one."""
         distinct = []
         for curve in self.oracles.values():
-            if not any(_same(curve, other) for other in distinct):
+            if not any(same(curve, other) for other in distinct):
                 distinct.append(curve)
         return distinct
 
@@ -178,19 +184,19 @@ class RiskCoverageDisplay:
 
     def _oracle(self, generalized):
         curves = self._distinct_oracles()
-        return [self.ax_.plot(*_line(curve, generalized), **_ORACLE)[0] for curve in curves]
+        return [self.ax_.plot(*line_points(curve, generalized), **_ORACLE)[0] for curve in curves]
 
     def _legend(self, beside):
         from matplotlib.lines import Line2D
 
         handles = list(self.lines_.values())
         if self.points_:
-            handles.append(Line2D([], [], color=GREY, label="chosen threshold", **_MARK))
+            handles.append(Line2D([], [], color=GREY, label="operating point", **_MARK))
         for lines, label in ((self.random_lines_, "random"), (self.oracle_lines_, "oracle")):
             if lines:
                 lines[0].set_label(label)
                 handles.append(lines[0])
-        draw_legend(self.ax_, beside, handles=handles)
+        draw_legend(self.ax_, handles, beside)
 
     @classmethod
     def from_predictions(
@@ -199,8 +205,9 @@ class RiskCoverageDisplay:
         confidence,
         *,
         threshold=None,
+        selected=None,
         sample_weight=None,
-        name="confidence",
+        name=None,
         ax=None,
         generalized=False,
         oracle=True,
@@ -218,10 +225,12 @@ class RiskCoverageDisplay:
             Confidence of each row, higher is more normal; a dict for several curves.
         threshold : float or dict of str to float, default=None
             Chosen bound on the confidence; its operating point is marked.
+        selected : bool array-like of shape (n_samples,), or dict of str to such, default=None
+            Which rows are accepted, in place of those that reach `threshold`.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
-        name : str, default="confidence"
-            Name of the curve, where there is one confidence.
+        name : str, default=None
+            Name of the curve, where there is one confidence; None is "confidence".
         ax, generalized, oracle, random, **kwargs
             As in :meth:`plot`.
 
@@ -232,23 +241,26 @@ class RiskCoverageDisplay:
         Raises
         ------
         ValueError
-            If losses and confidences differ in length, hold NaN, or their names differ.
+            If losses and confidences differ in length, hold NaN, their names differ, `threshold`
+            is not a number, or `threshold` and `selected` are both given.
         """
         need_matplotlib(cls)
-        confidence = by_name(confidence, name, "confidence")
+        confidence = by_name(confidence, name, "confidence", "confidence")
         losses = for_each(loss, confidence, "loss")
-        thresholds = for_each(threshold, confidence, "threshold")
         without = [name for name, one in losses.items() if one is None]
         if without:
             raise ValueError(f"loss has no entry for the confidence {without[0]!r}; add one.")
+        selected = decisions(confidence, threshold, selected)
         weight = {"sample_weight": sample_weight}
         pairs = {name: (losses[name], one) for name, one in confidence.items()}
         display = cls(
             curves={n: risk_coverage_curve(*pair, **weight) for n, pair in pairs.items()},
             aurc={n: aurc_score(*pair, **weight) for n, pair in pairs.items()},
             augrc={n: augrc_score(*pair, **weight) for n, pair in pairs.items()},
-            oracles={n: _oracle_curve(one, weight) for n, one in losses.items()},
-            thresholds=thresholds,
+            oracles={n: oracle_curve(one, weight) for n, one in losses.items()},
+            operating_points={
+                n: operating_point(losses[n], selected.get(n), **weight) for n in confidence
+            },
         )
         return display.plot(ax, generalized=generalized, oracle=oracle, random=random, **kwargs)
 
@@ -261,8 +273,8 @@ class RiskCoverageDisplay:
         Parameters
         ----------
         estimator : selective model, or dict of str to such, or list of such
-            Fitted; also at the end of a Pipeline or inside a search. The chosen operating point is
-            marked.
+            Fitted; also at the end of a Pipeline or inside a search. The operating point of its
+            own decisions is marked.
         X : array-like of shape (n_samples, ...)
             Rows that the models were not fitted on.
         y : array-like of shape (n_samples,)
@@ -273,57 +285,51 @@ class RiskCoverageDisplay:
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         name : str, default=None
-            Name of the curve of one model; by default the class of its confidence.
+            Name of the curve where `estimator` is one model; by default the class of its
+            confidence.
         ax : matplotlib Axes, default=None
             Axes to draw in; None makes a new figure.
         **kwargs : dict
-            As in :meth:`plot`.
+            As in :meth:`from_predictions`. A `threshold` replaces the decisions of the models.
 
         Returns
         -------
         display : RiskCoverageDisplay
         """
         need_matplotlib(cls)
-        if isinstance(estimator, dict):
-            models = by_name(estimator, None, "estimator")
-            names, models = list(models), list(models.values())
-        else:
-            models = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
-            names = None if name is None or len(models) > 1 else [name]
+        models, names = _models(estimator, name)
         responses = [respond(model, X, y, loss) for model in models]
         if names is None:
             names = unique_names(_name(response.model) for response in responses)
+        responses = dict(zip(names, responses, strict=True))
+        if "threshold" not in kwargs:
+            kwargs = {"selected": {n: r.selected for n, r in responses.items()}, **kwargs}
         return cls.from_predictions(
-            {n: r.loss for n, r in zip(names, responses, strict=True)},
-            {n: r.score for n, r in zip(names, responses, strict=True)},
-            threshold={n: r.threshold for n, r in zip(names, responses, strict=True)},
+            {n: r.loss for n, r in responses.items()},
+            {n: r.score for n, r in responses.items()},
             sample_weight=sample_weight,
             ax=ax,
             **kwargs,
         )
 
 
+def _models(estimator, name):
+    """Return one model or several, and their names or None."""
+    if not isinstance(estimator, (dict, list, tuple)):
+        return [estimator], None if name is None else [name]
+    kind = type(estimator).__name__
+    if not estimator:
+        raise ValueError(f"estimator is an empty {kind}; give at least one model.")
+    if name is not None:
+        raise ValueError(
+            f"name={name!r} is for one model, but estimator is a {kind}; name several by a dict."
+        )
+    if isinstance(estimator, dict):
+        return list(estimator.values()), list(estimator)
+    return list(estimator), None
+
+
 def _name(model):
     if model.confidence_ is None:
         return "softmax response" if is_classifier(model) else "predicted spread"
     return type(last_step(model.confidence_)).__name__
-
-
-def _oracle_curve(loss, weight):
-    return risk_coverage_curve(loss, -check_loss(loss), **weight)
-
-
-def _same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
-
-
-def _line(curve, generalized):
-    """Return the points to draw: the loss grows evenly within a block of tied rows."""
-    grid = np.linspace(0, 1, POINTS + 1)[1:]
-    first = min(curve.coverage[0], grid[0])
-    ends = curve.coverage
-    if len(ends) > POINTS:  # the left end, where the risk jumps, is kept in full
-        ends = np.geomspace(first, 1, POINTS)
-    grid = np.union1d(grid[grid >= first], ends)
-    total = np.interp(grid, np.append(0, curve.coverage), np.append(0, curve.generalized_risk))
-    return grid, total if generalized else total / grid

@@ -1,12 +1,32 @@
 """Risk and coverage against the threshold."""
 
+from numbers import Real
+
 import numpy as np
 
+from ..._validation import Range, check_parameter
 from .._response import respond
 from ..risk_coverage import risk_coverage_curve
-from ._common import COLORS, TAIL, limit_risk, need_matplotlib, number, open_axes, shown_range, thin
+from ._common import (
+    BOUND,
+    COLORS,
+    TAIL,
+    can_be_shown,
+    draw_bound,
+    drawing,
+    dressed,
+    has_one_bound,
+    legend_of,
+    limit_risk,
+    need_matplotlib,
+    number,
+    shown_range,
+    thin,
+    with_margin,
+)
 
 POINTS = 2000  # steps of one drawn line; the attributes keep every one
+RISK = Range(Real, 0, None, closed="left")
 
 
 class ThresholdDisplay:
@@ -22,7 +42,8 @@ class ThresholdDisplay:
     threshold : float, default=None
         The chosen bound on the confidence.
     certified : float, default=None
-        The smallest threshold that a rule vouches for: all from there on are shaded.
+        The smallest threshold that a rule vouches for: all from there on are shaded. Infinity says
+        that there is none, which the legend then tells.
     max_risk : float, default=None
         The risk that is allowed, drawn as a line.
 
@@ -50,6 +71,9 @@ class ThresholdDisplay:
     Both curves are steps: a row is accepted where its confidence is at least the threshold. The
     risk of no row is not defined, so that its curve ends at the largest confidence. The axis of
     the risk ends where the risk does from a coverage of 5 % on.
+
+    The further right in the shaded part, the fewer rows are accepted; a rule does not test bounds
+    that accept too few of them.
 
     Examples
     --------
@@ -84,40 +108,34 @@ class ThresholdDisplay:
         display : ThresholdDisplay
             This object.
         """
-        self.ax_ = open_axes(ax, self)
-        self.figure_, self.ax_coverage_ = self.ax_.figure, self.ax_.twinx()
-        self._draw_curves(kwargs)
-        left, right = self._limits()
-        self.threshold_line_ = self.max_risk_line_ = self.certified_region_ = None
-        if self.certified is not None and self.certified < right:
-            self.certified_region_ = self.ax_.axvspan(
-                max(self.certified, left), right, color=COLORS[2], alpha=0.15, label="certified"
-            )
-        if self.max_risk is not None:
-            self.max_risk_line_ = self.ax_.axhline(
-                self.max_risk, color=COLORS[0], linestyle=":", label="allowed risk"
-            )
-        if self.threshold is not None:
-            self.threshold_line_ = self._draw_threshold(left, right)
-        self.ax_.set(xlabel="threshold on the confidence", xlim=(left, right))
-        self._legend()
+        self._check()
+        own = ax is not None and ax is getattr(self, "ax_", None)
+        with drawing(ax, self) as self.ax_:
+            self.figure_ = self.ax_.figure
+            self.ax_coverage_ = self.ax_coverage_ if own else self.ax_.twinx()
+            self._draw_curves(kwargs)
+            self._draw_bounds(*self._limits())
         return self
 
+    def _check(self):
+        for name, allowed in (("threshold", BOUND), ("certified", BOUND), ("max_risk", RISK)):
+            if getattr(self, name) is not None:
+                check_parameter(name, getattr(self, name), allowed, f"{type(self).__name__}.plot")
+
     def _draw_curves(self, kwargs):
+        from matplotlib.lines import Line2D
+
         # A step holds down to the next smaller confidence, which it does not include.
         rows = thin(len(self.curve.threshold), POINTS)[::-1]
         x = self.curve.threshold[rows]
-        look = {"drawstyle": "steps-pre", **kwargs}
-        (self.risk_line_,) = self.ax_.plot(
-            x,
-            self.curve.selective_risk[rows],
-            **{"color": COLORS[0], "label": "selective risk", **look},
-        )
-        (self.coverage_line_,) = self.ax_coverage_.plot(
-            x,
-            self.curve.coverage[rows],
-            **{"color": COLORS[1], "linestyle": "--", "label": "coverage", **look},
-        )
+        x = np.where(can_be_shown(x), x, np.copysign(np.inf, x))
+        looks = [
+            {"color": COLORS[0], "drawstyle": "steps-pre", "label": "selective risk"},
+            {"color": COLORS[1], "drawstyle": "steps-pre", "label": "coverage", "linestyle": "--"},
+        ]
+        risk, coverage = (dressed(look, kwargs, Line2D) for look in looks)
+        (self.risk_line_,) = self.ax_.plot(x, self.curve.selective_risk[rows], **risk)
+        (self.coverage_line_,) = self.ax_coverage_.plot(x, self.curve.coverage[rows], **coverage)
         limit_risk(self.ax_, [self.curve])
         if self.max_risk is not None:
             self.ax_.set_ylim(0, max(self.ax_.get_ylim()[1], 1.08 * self.max_risk))
@@ -129,28 +147,38 @@ class ThresholdDisplay:
         """Return where the x axis ends: it shows the chosen threshold, but no far outlier."""
         at = np.searchsorted(self.curve.coverage, [TAIL, 1 - TAIL])
         left, right = shown_range(self.curve.threshold, *self.curve.threshold[at[::-1]])
-        marks = [t for t in (self.threshold, self.certified) if t is not None and np.isfinite(t)]
-        left, right = min([left, *marks]), max([right, *marks])
-        margin = 0.02 * (right - left) or 0.5
-        return left - margin, right + margin
+        marks = [t for t in (self.threshold, self.certified) if t is not None and can_be_shown(t)]
+        return with_margin(min([left, *marks]), max([right, *marks]))
 
-    def _draw_threshold(self, left, right):
-        look = {"color": "black", "linestyle": "-.", "linewidth": 1.2}
-        label = f"chosen threshold ({number(self.threshold)})"
-        if not np.isfinite(self.threshold):  # all or nothing is accepted: named, not drawn
-            return self.ax_.plot([], [], label=label, **look)[0]
-        return self.ax_.axvline(self.threshold, label=label, **look)
-
-    def _legend(self):
-        handles = [self.risk_line_, self.coverage_line_, self.threshold_line_]
-        handles += [self.max_risk_line_, self.certified_region_]
+    def _draw_bounds(self, left, right):
+        handles = [self.risk_line_, self.coverage_line_]
+        self.threshold_line_ = self.max_risk_line_ = self.certified_region_ = None
+        if self.threshold is not None:
+            label = f"chosen threshold ({number(self.threshold)})"
+            look = {"color": "black", "linestyle": "-.", "linewidth": 1.2}
+            self.threshold_line_ = draw_bound(self.ax_, self.threshold, label=label, **look)
+            handles.append(self.threshold_line_)
+        if self.max_risk is not None:
+            look = {"color": COLORS[0], "linestyle": ":", "label": "allowed risk"}
+            self.max_risk_line_ = self.ax_.axhline(self.max_risk, **look)
+            handles.append(self.max_risk_line_)
+        if self.certified is not None:
+            handles.append(self._draw_certified(left, right))
+        self.ax_.set(xlabel="threshold on the confidence", xlim=(left, right))
         # On the upper of the two axes, so that no curve runs over it. Both curves fall, mostly.
-        self.ax_coverage_.legend(
-            handles=[handle for handle in handles if handle is not None],
-            loc="lower left",
-            fontsize="small",
-            framealpha=0.9,
-        )
+        place = {"loc": "lower left", "fontsize": "small", "framealpha": 0.9}
+        legend_of(self.ax_coverage_, handles, **place)
+
+    def _draw_certified(self, left, right):
+        """Shade what is certified, and return what stands for it in the legend."""
+        from matplotlib.patches import Patch
+
+        look = {"color": COLORS[2], "alpha": 0.15}
+        if self.certified >= right:
+            return Patch(fill=False, label="certified: no threshold", **look)
+        look["label"] = "certified"
+        self.certified_region_ = self.ax_.axvspan(max(self.certified, left), right, **look)
+        return self.certified_region_
 
     @classmethod
     def from_predictions(
@@ -187,7 +215,8 @@ class ThresholdDisplay:
         Raises
         ------
         ValueError
-            If `loss` and `confidence` differ in length or hold NaN.
+            If `loss` and `confidence` differ in length or hold NaN, or a parameter is out of its
+            range.
         """
         need_matplotlib(cls)
         curve = risk_coverage_curve(loss, confidence, sample_weight=sample_weight)
@@ -197,6 +226,10 @@ class ThresholdDisplay:
     @classmethod
     def from_estimator(cls, estimator, X, y, *, loss=None, ax=None, **kwargs):
         """Draw the curves of a fitted selective model, with its own threshold.
+
+        Where its rule limits the risk (`RiskThreshold`), the risk that it allows and the thresholds
+        that it certifies are drawn too. A rule with several bounds (`GroupThreshold`) has no
+        threshold to draw.
 
         Parameters
         ----------
@@ -212,7 +245,8 @@ class ThresholdDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw in; None makes a new figure.
         **kwargs : dict
-            As in :meth:`from_predictions`.
+            As in :meth:`from_predictions`. A `threshold`, `certified` or `max_risk` replaces that
+            of the model.
 
         Returns
         -------
@@ -220,5 +254,17 @@ class ThresholdDisplay:
         """
         need_matplotlib(cls)
         response = respond(estimator, X, y, loss)
-        chosen = {"threshold": response.threshold, **kwargs}
-        return cls.from_predictions(response.loss, response.score, ax=ax, **chosen)
+        kwargs = {**_known_of(response), **kwargs}
+        return cls.from_predictions(response.loss, response.score, ax=ax, **kwargs)
+
+
+def _known_of(response):
+    """Return what is drawn beside the curves of a model."""
+    rule, threshold = response.model.rule_, response.threshold
+    if not has_one_bound(response.model, threshold, response.score, response.selected):
+        return {}
+    known = {"threshold": threshold}
+    if hasattr(rule, "max_risk") and hasattr(rule, "feasible_"):
+        known["max_risk"] = rule.max_risk
+        known["certified"] = threshold if rule.feasible_ else np.inf
+    return known

@@ -1,5 +1,6 @@
 """What every selective model shares: a fitted model, a confidence and a bound."""
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -95,6 +96,8 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         return self
 
     def _fit(self, X, y, params):
+        if isinstance(X, Mapping):
+            raise TypeError(f"X is a {type(X).__name__}, whose rows are not known; pass an array.")
         X, y = validate_data(self, X, y, skip_check_array=True)
         X, y = indexable(X, y)
         y = self._check_target(y)

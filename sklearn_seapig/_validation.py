@@ -121,10 +121,14 @@ def _refuse_silent_numbers(X, name):
             )
 
 
+def as_array(values, name):
+    """Return a tensor as an array, and anything else as it is."""
+    return to_numpy(values, name) if isinstance(values, torch.Tensor) else values
+
+
 def check_vector(values, name):
     """Return numbers as a float64 vector, which a column of shape (n, 1) becomes with a warning."""
-    if isinstance(values, torch.Tensor):
-        values = to_numpy(values, name)
+    values = as_array(values, name)
     try:
         if isinstance(values, (list, tuple)):
             values = stacked(values, name)

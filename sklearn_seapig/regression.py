@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from . import _composition as parts
 from ._selective_model import SelectiveModel
 from ._state import snapshot
-from ._validation import Range
+from ._validation import Range, as_array
 
 _LOSSES = {
     "squared_error": lambda y, predictions: np.square(y - predictions),
@@ -160,6 +160,7 @@ class SelectiveRegressor(RegressorMixin, SelectiveModel):
         self.random_state = random_state
 
     def _check_target(self, y):
+        y = as_array(y, "y")
         if np.ndim(y) != 2 or not get_tags(self.estimator).target_tags.multi_output:
             y = column_or_1d(y, warn=True)
         return check_array(y, dtype="numeric", ensure_2d=False, input_name="y")

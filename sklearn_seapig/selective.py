@@ -12,6 +12,7 @@ from . import _composition as parts
 from ._reject_label import resolve_reject_label, with_rejections
 from ._selective_model import SelectiveModel
 from ._state import snapshot
+from ._validation import as_array
 
 
 def _estimator_has(method):
@@ -174,7 +175,9 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         self.random_state = random_state
 
     def _check_target(self, y):
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(as_array(y, "y"), warn=True)
+        if y.dtype == object and len({isinstance(label, str) for label in y}) > 1:
+            raise ValueError("y mixes strings and other labels; give labels of one kind.")
         check_classification_targets(y)
         return y
 
@@ -261,7 +264,7 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         """
         check_is_fitted(self)
         state = snapshot(self)
-        y = column_or_1d(y, warn=True)
+        y = state._check_target(y)
         check_consistent_length(X, y, sample_weight)
         if state.reject_label_ is None:
             cost = state._errors(np.asarray(state.estimator_.predict(X)), y)

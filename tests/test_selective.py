@@ -684,3 +684,33 @@ def test_representations():
     assert "EuclideanScore" in repr(model)
     assert "SelectiveClassifier" in model._repr_html_()
     assert "EuclideanScore" in model.fit(X, Y)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (torch.zeros(40).to_sparse(), TypeError, "y is a sparse tensor"),
+        (torch.zeros(40, device="meta"), (TypeError, ValueError), "y "),
+        (np.array(["a", 1] * 20, dtype=object), ValueError, "y mixes strings"),
+    ],
+)
+def test_targets_that_cannot_be_read_are_named(y, error, message):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(error, match=message):
+        SelectiveClassifier(GaussianNB()).fit(X, y)
+
+
+def test_tensors_as_targets_are_arrays():
+    X = np.random.default_rng(0).normal(size=(80, 2))
+    y = X[:, 0] > 0
+    model = SelectiveClassifier(GaussianNB(), random_state=0)
+    expected = clone(model).fit(X, y.astype(int))
+    fitted = model.fit(X, torch.from_numpy(y).to(torch.int64))
+    np.testing.assert_array_equal(fitted.classes_, [0, 1])
+    assert fitted.threshold_ == expected.threshold_
+    assert fitted.score(X, torch.from_numpy(y)) == expected.score(X, y)
+
+
+def test_a_dict_of_columns_is_refused():
+    with pytest.raises(TypeError, match="X is a dict"):
+        SelectiveClassifier(GaussianNB()).fit({"X": [[1.0], [2]]}, [0, 1])

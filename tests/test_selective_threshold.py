@@ -493,5 +493,5 @@ def test_a_new_decision_may_weigh_rows():
     assert model.threshold_ == expected.threshold_
     model.set_threshold(0.5, X[:80], Y[:80])
     assert model.calibration_weight_ is None
-    with pytest.raises(ValueError, match=r"sample_weight.*shape"):
+    with pytest.raises(ValueError, match=r"sample_weight must hold"):
         model.set_threshold(0.5, sample_weight=weight)

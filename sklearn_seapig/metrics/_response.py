@@ -69,7 +69,3 @@ def innermost(estimator, X=None):
             estimator = estimator.best_estimator_
         else:
             return estimator, X
-
-
-# The displays that came first know it by this name.
-_innermost = innermost

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma
 
-from ..thresholds import check_confidence
+from ..thresholds import check_confidence, check_weight
 
 _SUMMED = 1024  # numbers that are added one after the other
 
@@ -127,17 +127,6 @@ def check_loss(loss):
                 f"loss holds {loss.max():.6g} and its sum is infinite; divide it by a constant."
             )
     return loss
-
-
-def check_weight(sample_weight, n):
-    """Return the weights of n rows as a float64 vector that is not all zero."""
-    weight = check_confidence(sample_weight, name="sample_weight")
-    if len(weight) != n or not ((weight >= 0) & (weight < np.inf)).all() or weight.sum() == 0:
-        raise ValueError(
-            f"sample_weight must hold {n} finite numbers of at least 0, not all of them 0, one for "
-            f"each row; got {len(weight)} from {weight.min():.6g} to {weight.max():.6g}."
-        )
-    return weight
 
 
 def harmonic_span(start, count):

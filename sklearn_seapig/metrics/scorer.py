@@ -9,10 +9,10 @@ from sklearn.base import is_classifier
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from .._validation import Range, check_parameter
+from ..thresholds import check_weight
 from ._registry import greater_is_better as known_direction
 from ._registry import resolve
 from ._response import respond
-from ._sample import check_weight
 from .failure import effective_reliability_score
 
 _CALLER = "make_selective_scorer"

@@ -57,12 +57,14 @@ class NeighborsScore(BaseScore):
         `sklearn_seapig.neighbors.search_cache`, and so do its clones.
         """
         super().set_params(**params)
-        self._tuned = self._tuned or bool(params)
+        if params:
+            self._tuned = True
         return self
 
     def __sklearn_clone__(self):
         twin = super().__sklearn_clone__()
-        twin._tuned = self._tuned
+        if self._tuned:
+            twin._tuned = True
         return twin
 
     def kneighbors(self, X, k=None):

@@ -320,7 +320,7 @@ class MahalanobisScore(NeighborsScore):
         # rows under the covariance of all rows mostly prove to contain the nearest ones here.
         points = from_numpy(self._index_["X"], Z.device)
         n, weight = len(points), 1 - self.shrinkage_
-        width = min(k + SLACK, n - 1)
+        k, width = int(k), int(min(k + SLACK, n - 1))
         near, index = self._search(Z, width, exclude)
         row = torch.as_tensor(exclude, device=Z.device)
         index = torch.as_tensor(index, device=Z.device).sort(dim=1).values

@@ -1,6 +1,6 @@
 """Rules that turn the confidences of calibration rows into a bound."""
 
-from ._base import check_confidence
+from ._base import check_confidence, check_weight
 from ._conformal import ConformalThreshold
 from ._cost import CostThreshold
 from ._group import GroupThreshold
@@ -18,6 +18,7 @@ __all__ = [
     "benjamini_hochberg",
     "certifiable_risk",
     "check_confidence",
+    "check_weight",
     "conformal_pvalues",
     "quantile_bound",
     "quantile_rank",

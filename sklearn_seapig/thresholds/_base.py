@@ -7,11 +7,7 @@ its confidence is at least ``threshold_``, ties included.
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .._state import VersionStamp
 from .._validation import check_vector
@@ -51,7 +47,7 @@ class ThresholdRule(VersionStamp, BaseEstimator):
         confidence = check_confidence(confidence)
         weight = None
         if sample_weight is not None:
-            weight = _check_weight(sample_weight, confidence)
+            weight = check_weight(sample_weight, len(confidence))
         learned = self._learn(confidence, error, groups, weight)
         # One assignment: a thread that judges meanwhile sees the old bound or the new one.
         self.__dict__ = {**vars(self), "n_calibration_": len(confidence), **learned}
@@ -97,12 +93,14 @@ def check_confidence(confidence, name="confidence"):
     return confidence
 
 
-def _check_weight(sample_weight, confidence):
-    weight = _check_sample_weight(
-        sample_weight, confidence[:, None], dtype=np.float64, ensure_non_negative=True
-    )
-    if weight.sum() == 0:
-        raise ValueError("sample_weight sums to 0; give at least one row a weight above 0.")
+def check_weight(sample_weight, n):
+    """Return the weights of n rows as a float64 vector that is not all zero."""
+    weight = check_confidence(sample_weight, name="sample_weight")
+    if len(weight) != n or not ((weight >= 0) & (weight < np.inf)).all() or weight.sum() == 0:
+        raise ValueError(
+            f"sample_weight must hold {n} finite numbers of at least 0, not all of them 0, one for "
+            f"each row; got {len(weight)} from {weight.min():.6g} to {weight.max():.6g}."
+        )
     return weight
 
 

@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from .._validation import Range, check_parameter
+from .._validation import Range, check_parameter, check_vector
 from ._base import check_confidence
 
 
@@ -106,7 +106,8 @@ def benjamini_hochberg(pvalues, alpha):
     array([ True, False,  True,  True])
     """
     check_parameter("alpha", alpha, Range(Real, 0, 1, closed="right"), "benjamini_hochberg")
-    if np.size(pvalues) == 0:
+    pvalues = check_vector(pvalues, "pvalues")
+    if len(pvalues) == 0:
         return np.zeros(0, dtype=bool)
     pvalues = check_confidence(pvalues, name="pvalues")
     if pvalues.min() < 0 or pvalues.max() > 1:

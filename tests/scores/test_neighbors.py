@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -618,3 +619,12 @@ def test_device_parameter(score):
     for device in ("meta", "nonsense", "cuda:99"):
         with pytest.raises(ValueError, match=rf"device='{device}'"):
             score(device=device).fit(X)
+
+
+@pytest.mark.parametrize("score", [cls() for cls in SCORES])
+def test_a_grid_over_numpy_integers_works(score):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    for k in np.arange(2, 4):
+        expected = clone(score).set_params(k=int(k)).fit(X)
+        fitted = clone(score).set_params(k=k).fit(X)
+        np.testing.assert_array_equal(fitted.calibration_scores_, expected.calibration_scores_)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -105,3 +106,8 @@ def test_bad_scores_are_refused(bad):
         conformal_pvalues(bad, [1.0])
     with pytest.raises(ValueError, match=r"^scores"):
         conformal_pvalues([1.0], bad)
+
+
+@pytest.mark.parametrize("nothing", [[], np.array([]), torch.tensor([])])
+def test_no_pvalues_reject_nothing(nothing):
+    assert benjamini_hochberg(nothing, 0.5).shape == (0,)

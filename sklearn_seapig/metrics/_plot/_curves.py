@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..._validation import check_parameter
-from ...thresholds import check_confidence
-from .._sample import check_loss, check_weight
+from ...thresholds import check_confidence, check_weight
+from .._sample import check_loss
 from ..risk_coverage import risk_coverage_curve
 from ._common import BOUND, check_decisions, for_each
 

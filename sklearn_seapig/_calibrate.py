@@ -14,7 +14,8 @@ class Calibration:
     """What calibration rows said of a model and a confidence that had not seen them.
 
     `inputs` is what the confidence sees of the rows; `accepted` is its own decision, None where a
-    rule is to decide; `groups` are for a rule, None where there are none.
+    rule is to decide; `groups` are for a rule, None where there are none. `n_moved` rows of rare
+    classes would have been among them, but were needed for training.
     """
 
     rows: np.ndarray
@@ -23,6 +24,7 @@ class Calibration:
     groups: np.ndarray = None
     scores: np.ndarray = None
     accepted: np.ndarray = None
+    n_moved: int = 0
 
 
 def calibrate(spec, X, y, routed):
@@ -61,13 +63,14 @@ class _Fitting:
             spec.confidence is None or parts.is_frozen(spec.confidence) or self.on_calibration
         )
         if parts.is_frozen(spec.estimator) and not fits_confidence:
-            train, rows = np.arange(0), np.arange(len(self.y))
+            train, rows, n_moved = np.arange(0), np.arange(len(self.y)), 0
         else:
-            train, rows = parts.split_rows(
+            train, rows, n_moved = parts.split_rows(
                 self.y, spec.calibration_size, spec.random_state, self.by_class
             )
         estimator = self._fit_estimator(train)
         calibration = self._errors(estimator, rows)
+        calibration.n_moved = n_moved
         if self.on_calibration:
             confidence = self._fit_on_calibration(estimator, calibration)
         else:

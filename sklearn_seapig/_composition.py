@@ -59,10 +59,11 @@ def metadata_rows(X, params, index):
 
 
 def split_rows(y, size, random_state, by_class):
-    """Return the indices of training and calibration rows.
+    """Return the indices of training and calibration rows, and how many were moved to the former.
 
     `by_class`: classes keep their shares where each has enough rows, and a class that would be left
-    without a training row keeps one, so that the estimator learns every class of `y`.
+    without a training row keeps one, so that the estimator learns every class of `y`. What is moved
+    for that leaves calibration rows that are no fair sample: a promise does not hold for such rows.
     """
     n = len(y)
     n_calibration = int(np.ceil(round(size * n, 9))) if size < 1 else int(size)
@@ -72,7 +73,8 @@ def split_rows(y, size, random_state, by_class):
             "give more rows."
         )
     if not by_class:
-        return train_test_split(np.arange(n), test_size=n_calibration, random_state=random_state)
+        drawn = train_test_split(np.arange(n), test_size=n_calibration, random_state=random_state)
+        return *drawn, 0
     _, column, count = np.unique(y, return_inverse=True, return_counts=True)
     enough = count.min() >= 2 and min(n_calibration, n - n_calibration) >= len(count)
     train, calibration = train_test_split(
@@ -88,7 +90,8 @@ def split_rows(y, size, random_state, by_class):
             f"calibration_size={size} leaves no calibration rows: with n_samples={n} and "
             f"{len(count)} classes every row is needed for training; give more rows."
         )
-    return np.append(train, calibration[missing]), np.delete(calibration, missing)
+    moved = calibration[missing]
+    return np.append(train, moved), np.delete(calibration, missing), len(moved)
 
 
 def response(estimator, X, method):

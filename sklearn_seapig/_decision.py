@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
-from ._composition import last_step
+from ._composition import decides_anew, last_step
 from .thresholds import QuantileThreshold
 
 
@@ -32,10 +32,28 @@ def promise_of(rule, confidence):
     if rule is not None:
         return getattr(rule, "guarantee_", f"none: {type(rule).__name__} promises nothing")
     last = last_step(confidence)
+    if not decides_anew(confidence):
+        return "none on these rows: the confidence is frozen and keeps the bound that it had"
     needed = ("set_threshold", "quantile", "calibration_scores_")
     if all(hasattr(last, name) for name in needed):
         return QuantileThreshold(last.quantile).fit(last.calibration_scores_).guarantee_
     return f"none: {type(last).__name__} keeps an offset_ of its own, not one of calibration rows"
+
+
+def caveats(model, n_moved):
+    """Return what weakens the promise of a selective model that was just calibrated, as clauses."""
+    clauses = []
+    if model.cv is not None:
+        clauses.append("calibrated out of fold, so approximate for the refitted model")
+    if n_moved:
+        clauses.append(
+            f"for rows of classes seen in training only ({n_moved} calibration rows of rare "
+            "classes were moved there)"
+        )
+    own = model.confidence is not None and decides_anew(model.confidence)
+    if own and getattr(last_step(model.confidence), "temperature", None) == "fit":
+        clauses.append("the temperature was fitted on these rows, so approximate")
+    return clauses
 
 
 def requests_of(rule):

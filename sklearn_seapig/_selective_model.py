@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
 from sklearn.utils import Bunch, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, RealNotInt
@@ -22,7 +23,7 @@ from sklearn.utils.validation import (
 
 from . import _composition as parts
 from ._calibrate import calibrate
-from ._decision import accepted_by, fit_rule, promise_of, requests_of
+from ._decision import accepted_by, caveats, fit_rule, promise_of, requests_of
 from ._state import VersionStamp, blank_twin, snapshot
 from ._validation import Range, check_parameter
 from .thresholds import QuantileThreshold
@@ -96,7 +97,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         return self
 
     def _fit(self, X, y, params):
-        if isinstance(X, Mapping):
+        if isinstance(X, Mapping) and not issparse(X):  # one of its formats is a dict
             raise TypeError(f"X is a {type(X).__name__}, whose rows are not known; pass an array.")
         X, y = validate_data(self, X, y, skip_check_array=True)
         X, y = indexable(X, y)
@@ -118,7 +119,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         self.calibration_errors_ = calibration.errors
         self.calibration_groups_ = calibration.groups
         self.calibration_weight_ = _copy_of(for_rule.get("sample_weight"))
-        self._out_of_fold_ = self.cv is not None
+        self._caveats_ = caveats(self, calibration.n_moved)
         self._decide_by(self._rule(), for_rule, calibration.accepted)
 
     def _rule(self):
@@ -132,9 +133,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
             self.rule_ = fit_rule(rule, scores, self.calibration_errors_, groups, params)
             accepted = accepted_by(self.rule_, scores, groups)
         self.coverage_ = float(np.mean(accepted))
-        self.guarantee_ = promise_of(self.rule_, self.confidence_)
-        if self._out_of_fold_:
-            self.guarantee_ += "; calibrated out of fold, so approximate for the refitted model"
+        self.guarantee_ = "; ".join([promise_of(self.rule_, self.confidence_), *self._caveats_])
 
     def set_threshold(self, threshold=None, X=None, y=None, *, sample_weight=None):
         """Change the decision without a new fit.
@@ -153,13 +152,18 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
             True targets of `X`. None is for rules that need no errors; ``calibration_errors_`` is
             then None.
         sample_weight : array-like of shape (n_calibration,), default=None
-            Weights for the rule. Without `X` they are of the calibration rows in their order, and
-            None keeps those of `fit`.
+            Weights for the rule. Without `X` they are of the calibration rows in their order. None
+            keeps those before if the rule is kept too, and is no weights for another rule.
 
         Returns
         -------
         self : object
             The model with its new ``rule_``, ``guarantee_`` and ``coverage_``.
+
+        Notes
+        -----
+        A promise holds for a rule that was chosen without looking at the calibration rows. The best
+        of several rules or scores on the same rows promises less than it says: give fresh rows.
 
         Raises
         ------
@@ -173,7 +177,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         twin.__dict__ = dict(vars(self))
         twin.threshold = self._new_rule(threshold)
         if X is None:
-            twin._keep_calibration(y, sample_weight)
+            twin._keep_calibration(y, sample_weight, with_weights=threshold is None)
         else:
             twin._calibrate_anew(X, y, sample_weight)
         weight = twin.calibration_weight_
@@ -195,7 +199,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         check_parameter("threshold", threshold, HasMethods("fit"), caller)
         return threshold
 
-    def _keep_calibration(self, y, sample_weight):
+    def _keep_calibration(self, y, sample_weight, with_weights):
         if y is not None:
             raise ValueError("y is given without X; set_threshold needs the rows of these targets.")
         for name, value in self._calibrated_with_.items():
@@ -204,7 +208,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
                     f"{name} was {value!r} for the calibration rows and is {getattr(self, name)!r} "
                     "now; give set_threshold rows as X and y, or fit again."
                 )
-        if sample_weight is not None:
+        if sample_weight is not None or not with_weights:
             self.calibration_weight_ = _copy_of(sample_weight)
 
     def _remember_parameters(self):
@@ -221,7 +225,7 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         self.calibration_scores_ = self._score(X)[0].copy()  # may be a column of X
         self.calibration_groups_ = self._groups(X, predictions)
         self.calibration_weight_ = _copy_of(sample_weight)
-        self._out_of_fold_ = False
+        self._caveats_ = []
 
     @property
     def threshold_(self):

@@ -13,6 +13,7 @@ from . import _composition as parts
 from ._selective_model import SelectiveModel
 from ._state import snapshot
 from ._validation import Range, as_array
+from .thresholds import check_weight
 
 _LOSSES = {
     "squared_error": lambda y, predictions: np.square(y - predictions),
@@ -265,7 +266,9 @@ class SelectiveRegressor(RegressorMixin, SelectiveModel):
         check_is_fitted(self)
         state = snapshot(self)
         y = state._check_target(y)
-        check_consistent_length(X, y, sample_weight)
+        check_consistent_length(X, y)
+        if sample_weight is not None:
+            sample_weight = check_weight(sample_weight, len(y))
         guess = np.broadcast_to(np.average(y, axis=0, weights=sample_weight), y.shape)
         of_guess = np.average(state._errors(guess, y), weights=sample_weight)
         if state.reject_value is None:

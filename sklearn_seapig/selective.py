@@ -13,6 +13,7 @@ from ._reject_label import resolve_reject_label, with_rejections
 from ._selective_model import SelectiveModel
 from ._state import snapshot
 from ._validation import as_array
+from .thresholds import check_weight
 
 
 def _estimator_has(method):
@@ -114,7 +115,11 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
     that have not seen these. With ``cv`` it is approximate: scores and errors come from models
     fitted on fewer rows than the final one, which tends to err a little less and to accept a little
     more. It is approximate too for a score that learns from calibration rows (a logit score with
-    ``temperature="fit"``).
+    ``temperature="fit"``). It does not hold for rows of classes that training rows lacked: where
+    the calibration rows have all rows of a class, one of them is moved to training. And it is for
+    a rule and a score chosen without the calibration rows: the best of several on the same rows,
+    as a search over them picks it, promises less than it says. `set_threshold` with fresh rows
+    makes the promise anew.
 
     Scorers of scikit-learn count an abstention as an error. `score` counts its cost.
 
@@ -265,7 +270,9 @@ class SelectiveClassifier(ClassifierMixin, SelectiveModel):
         check_is_fitted(self)
         state = snapshot(self)
         y = state._check_target(y)
-        check_consistent_length(X, y, sample_weight)
+        check_consistent_length(X, y)
+        if sample_weight is not None:
+            sample_weight = check_weight(sample_weight, len(y))
         if state.reject_label_ is None:
             cost = state._errors(np.asarray(state.estimator_.predict(X)), y)
         else:

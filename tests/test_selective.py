@@ -274,7 +274,7 @@ def test_labels_of_another_length_or_kind_are_refused():
     for y in (Y[:1], Y[:10]):
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             model.score(X, y)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match="sample_weight must hold 150"):
         model.score(X, Y, sample_weight=np.ones(3))
     for other in (model, selective(reject_label=None).fit(X, Y)):
         with pytest.raises(ValueError, match=r"predicts classes such as \[0\].*'setosa'"):

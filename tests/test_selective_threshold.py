@@ -1,5 +1,7 @@
 """Rules, promises and new decisions of a fitted model; the ids are fault cases of a test."""
 
+import warnings
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -471,7 +473,10 @@ def test_weights_are_routed_to_the_rule_and_cut_to_the_calibration_rows(cv):  # 
     again = QuantileThreshold(0.8).fit(
         model.calibration_scores_, sample_weight=model.calibration_weight_
     )
-    assert model.set_threshold(0.8).threshold_ == again.threshold_  # the weights are kept
+    model.threshold.set_params(q=0.8)
+    assert model.set_threshold().threshold_ == again.threshold_  # the rule and its weights are kept
+    unweighted = QuantileThreshold(0.8).fit(model.calibration_scores_)
+    assert model.set_threshold(0.8).threshold_ == unweighted.threshold_
 
 
 def test_weights_that_nobody_asked_for_are_refused():
@@ -495,3 +500,70 @@ def test_a_new_decision_may_weigh_rows():
     assert model.calibration_weight_ is None
     with pytest.raises(ValueError, match=r"sample_weight must hold"):
         model.set_threshold(0.5, sample_weight=weight)
+
+
+def test_a_promise_names_the_rows_that_it_leaves_out():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 2)), np.zeros(300, dtype=int)
+    y[X[:, 0] > 0] = 1
+    y[:40] = np.arange(2, 42)  # classes of one row each
+    model = SelectiveClassifier(GaussianNB(), threshold=QuantileThreshold(0.9), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, y)
+    n_moved = 60 - len(model.calibration_scores_)
+    assert n_moved > 0
+    assert f"({n_moved} calibration rows of rare classes were moved there)" in model.guarantee_
+    fresh = model.set_threshold(0.9, X, y)
+    assert "rare classes" not in fresh.guarantee_
+
+
+def test_a_frozen_confidence_promises_nothing_of_these_rows():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    y = (X[:, 0] > 0).astype(int)
+    score = FrozenEstimator(EuclideanScore(trim=0.3, quantile=0.9).fit(X))
+    model = SelectiveClassifier(GaussianNB(), score, random_state=0).fit(X, y)
+    assert model.guarantee_.startswith("none on these rows")
+
+
+def test_a_temperature_fitted_on_the_calibration_rows_is_a_caveat():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    y = (X[:, 0] + rng.normal(size=200) > 0).astype(int)
+    for temperature, said in (("fit", True), (1.0, False)):
+        model = SelectiveClassifier(
+            GaussianNB(),
+            SoftmaxScore(temperature=temperature),
+            QuantileThreshold(0.9),
+            response_method="predict_proba",
+            random_state=0,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # probabilities in place of logits
+            model.fit(X, y)
+        assert ("temperature" in model.guarantee_) == said
+
+
+def test_another_rule_does_not_take_over_the_weights_of_the_one_before():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    y = (X[:, 0] > 0).astype(int)
+    model = SelectiveClassifier(GaussianNB(), threshold=QuantileThreshold(0.9), random_state=0)
+    model.fit(X, y)
+    plain = model.threshold_
+    weight = np.where(model.calibration_scores_ > np.median(model.calibration_scores_), 1, 0.01)
+    assert model.set_threshold(0.9, sample_weight=weight).threshold_ > plain
+    weighted = model.threshold_
+    assert model.set_threshold().threshold_ == weighted
+    assert model.set_threshold(0.9).threshold_ == plain
+    assert model.calibration_weight_ is None
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan])
+def test_weights_that_weigh_nothing_are_named(weight):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = (X[:, 0] > 0).astype(int)
+    model = SelectiveClassifier(GaussianNB(), random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.score(X, y, sample_weight=np.full(60, weight))

@@ -37,11 +37,12 @@ class SelectivePredictionWriter(BasePredictionWriter):
     ``predict_step`` returns for a batch (``predictions``, ``score``, ``selected``), joined along
     the rows, and ``index``, the position of each row in the data set, ascending. Tensors and arrays
     are joined along their first axis to tensors, dicts and tuples part by part, lists with one
-    entry a row are appended to each other. Where the step returns no dict, its outputs are
-    ``predictions``.
+    entry a row are appended to each other (a list of tensors is refused, since it could as well be
+    a list of parts). Where the step returns no dict, its outputs are ``predictions``.
 
     A row that several processes saw is kept once, from the first of them. A row that none saw
-    (``limit_predict_batches``, a sampler that leaves rows out) has no ``index``.
+    (``limit_predict_batches``, a sampler that leaves rows out) has no ``index``. With
+    ``limit_predict_batches=0`` Lightning calls no writer, and a file of before stays.
 
     In one process a loader without known positions (of an IterableDataset, say) is written in the
     order of its batches; with several processes it is refused.
@@ -171,6 +172,11 @@ def _check_rows(pieces, lengths, name):
             raise ValueError(
                 f"{name} is a {describe(piece)} in a batch of {n_rows} rows; it must have a row "
                 "for each to be written."
+            )
+        if isinstance(piece, list) and any(getattr(row, "ndim", 0) for row in piece):
+            raise ValueError(
+                f"{name} is a {describe(piece)}, of which it cannot be told whether its entries "
+                "are rows; return a tuple of parts, one tensor, or a dict for each row."
             )
         if len(piece) != n_rows:
             raise ValueError(

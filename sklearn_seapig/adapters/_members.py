@@ -5,11 +5,14 @@ import copy
 import functools
 import math
 import warnings
+from numbers import Number
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from .._optional import extra
+from .._warn import warn
 
 with extra("metrics", "sklearn_seapig.adapters.torchmetrics"):
     from lightning_utilities import apply_to_collection
@@ -39,27 +42,81 @@ def as_collection(base):
 def values_of_nothing(collection):
     """Return nan under the names, and where it can be known in the shapes, of a collection."""
     values = {}
-    for name, member in collection.clone().items(keep_base=True):
-        for metric in member.modules():
-            metric.distributed_available_fn = bool  # bool() is False: wait for no other process
-        naming = {"prefix": collection.prefix, "postfix": collection.postfix}
-        alone = MetricCollection({name: member}, compute_groups=False, **naming)
+    for alone in one_by_one(apart(collection.clone())):
         try:
             with no_warning_of_empty_metrics():
                 values |= alone.compute()
         except Exception:  # many metrics cannot be computed of nothing, each in its own way
-            values |= {key: torch.tensor(math.nan, device=member.device) for key in alone}
+            device = next(iter(alone.values())).device
+            values |= {key: torch.tensor(math.nan, device=device) for key in alone}
     return nan_like(values)
 
 
+def apart(collection):
+    """Return a collection that waits for no other process."""
+    for metric in metrics_in(collection):
+        metric.distributed_available_fn = bool  # bool() is False
+    return collection
+
+
+def one_by_one(collection):
+    """Yield each member of a collection as a collection that names its values likewise."""
+    naming = {"prefix": collection.prefix, "postfix": collection.postfix}
+    for name, member in collection.items(keep_base=True):
+        yield MetricCollection({name: member}, compute_groups=False, **naming)
+
+
+def metrics_in(module):
+    """Return all metrics below a module, those within wrappers included."""
+    return [m for m in module.modules() if isinstance(m, Metric) and m is not module]
+
+
+def values_where_possible(collection, full, part):
+    """Return the values of a part, with nan and a warning for what so few rows do not define.
+
+    `full` are the values of all rows, which could be computed.
+    """
+    try:
+        return collection.compute()
+    except Exception:  # each in its own way: R2Score of one row, ...
+        if not _recover(collection):
+            raise
+    values = nan_like(full)
+    for alone in one_by_one(collection):
+        try:
+            values |= {k: value for k, value in alone.compute().items() if k in values}
+        except Exception as error:
+            if not _recover(alone):
+                raise
+            warn(
+                f"{', '.join(alone)} is nan for the {part} rows, of which it cannot be computed: "
+                f"{error}"
+            )
+    return values
+
+
+def _recover(collection):
+    """Give metrics that failed to compute their own rows back; False where the exchange failed."""
+    metrics = metrics_in(collection)
+    synced = [metric for metric in metrics if metric._is_synced]
+    for metric in synced:
+        metric.unsync()
+    exchanges = any(m.sync_on_compute and m.distributed_available_fn() for m in metrics)
+    return bool(synced) or not exchanges
+
+
 def nan_like(values):
-    """Return the same structure with nan in every tensor."""
+    """Return the same structure with nan in every tensor, array and number."""
 
-    def nan(tensor):
-        dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
-        return torch.full_like(tensor, math.nan, dtype=dtype)
+    def nan(value):
+        if isinstance(value, np.ndarray):
+            return np.full(value.shape, math.nan)
+        if not isinstance(value, torch.Tensor):
+            return math.nan
+        dtype = value.dtype if value.is_floating_point() else torch.get_default_dtype()
+        return torch.full_like(value, math.nan, dtype=dtype)
 
-    return apply_to_collection(values, torch.Tensor, nan)
+    return apply_to_collection(values, (torch.Tensor, np.ndarray, Number), nan)
 
 
 @contextlib.contextmanager

@@ -91,11 +91,11 @@ class RiskCoverageMetric(Metric):
                 f"loss={loss!r} must be a callable of (preds, target), None for the 0/1 error, or "
                 "a dict from names to these that is not empty."
             )
+        # nan equals nothing, so a MetricCollection takes no two of these for the same metric; it
+        # would where their losses agree on the first batch. First, as some compare one state only.
+        self.add_state("apart", default=torch.tensor(math.nan), dist_reduce_fx="max")
         # One row: the confidence, then its losses.
         self.add_state("rows", default=[], dist_reduce_fx="cat")
-        # nan equals nothing, so a MetricCollection takes no two of these for the same metric; it
-        # would where their losses agree on the first batch.
-        self.add_state("apart", default=torch.tensor(math.nan), dist_reduce_fx="max")
 
     def update(self, preds, target, confidence):
         """Add a batch.

@@ -13,12 +13,15 @@ with extra("metrics", "sklearn_seapig.adapters.torchmetrics"):
 
     from ._members import (
         RowCounts,
+        apart,
         as_collection,
         check_lists,
         gather,
+        metrics_in,
         nan_like,
         no_warning_of_empty_metrics,
         values_of_nothing,
+        values_where_possible,
     )
 
 PARTS = ("full", "selected", "rejected")
@@ -44,7 +47,8 @@ class SelectiveMetric(WrapperMetric):
     -----
     `compute` returns ``full/<name>``, ``selected/<name>`` and ``rejected/<name>`` for each name
     that `base` returns, and ``coverage``, the share of selected rows. What no row was seen for is
-    nan, never 0.
+    nan, never 0. So is, with a warning, what cannot be computed of the few rows of a part, such as
+    R2Score of one rejected row.
 
     In several processes each metric gathers its own state. Whether a part is empty is decided on
     counts of all processes, so all processes must call `compute`, as with any metric.
@@ -72,7 +76,7 @@ class SelectiveMetric(WrapperMetric):
         super().__init__()
         for part in PARTS:
             setattr(self, part, as_collection(base))
-        members = _metrics_in(self.full)
+        members = metrics_in(self.full)
         if any(member.dist_sync_on_step for member in members):
             raise ValueError(
                 "base has dist_sync_on_step=True, which would let processes wait for each other "
@@ -80,10 +84,12 @@ class SelectiveMetric(WrapperMetric):
             )
         same = ("process_group", "sync_on_compute", "distributed_available_fn")
         self.counts = RowCounts(**{name: getattr(members[0], name) for name in same})
-        for metric in _metrics_in(self):
+        for metric in metrics_in(self):
             metric.dist_sync_fn = metric.dist_sync_fn or gather
             # A process would not gather what it has a value of, but another one may have new rows.
             metric.compute_with_cache = False
+        # For the values of one batch. In a tuple, so that it is no part of the state.
+        self._of_batch = (apart(as_collection(base)),)
 
     def update(self, *args, selected=None, **kwargs):
         """Add a batch.
@@ -112,13 +118,11 @@ class SelectiveMetric(WrapperMetric):
 
     def forward(self, *args, selected=None, **kwargs):
         """Add a batch like `update` and return its own values."""
+        self.update(*args, selected=selected, **kwargs)
         args, kwargs, mask = _split(args, kwargs, selected)
-        values = {
-            part: getattr(self, part)(*some, **named)
-            for part, (some, named) in self._parts(args, kwargs, mask).items()
-        }
-        self.counts.update(mask)
-        self._update_count += 1
+        values = {}
+        for part, (some, named) in self._parts(args, kwargs, mask).items():
+            values[part] = self._values_of_batch(part, some, named, values.get("full"))
         self._forward_cache = self._joined(values, int(mask.sum()), len(mask))
         return self._forward_cache
 
@@ -136,14 +140,14 @@ class SelectiveMetric(WrapperMetric):
             (retrieval, ROUGE, detection) and the processes have not seen equally many batches.
         """
         for part in PARTS:
-            check_lists(self.counts, _metrics_in(getattr(self, part)))
+            check_lists(self.counts, metrics_in(getattr(self, part)))
         with no_warning_of_empty_metrics():
             # Counts of all processes: all of them must take the same branch below.
             n_selected, n_rejected = self.counts.compute().tolist()
             values = {"full": self.full.compute()} if n_selected + n_rejected else {}
             for part, n in (("selected", n_selected), ("rejected", n_rejected)):
                 if n:
-                    values[part] = getattr(self, part).compute()
+                    values[part] = values_where_possible(getattr(self, part), values["full"], part)
             return self._joined(values, n_selected, n_selected + n_rejected)
 
     def reset(self):
@@ -155,14 +159,14 @@ class SelectiveMetric(WrapperMetric):
     def persistent(self, mode=False):
         """Let the states of the metrics be part of the ``state_dict``, or not."""
         super().persistent(mode)
-        for child in self.children():
-            child.persistent(mode)
+        for metric in metrics_in(self):  # a wrapper does not tell those that it wraps
+            metric.persistent(mode)
 
     def set_dtype(self, dst_type):
         """Change the floating type of the states; counts of rows stay integers."""
         super().set_dtype(dst_type)
-        for part in PARTS:
-            getattr(self, part).set_dtype(dst_type)
+        for collection in (*(getattr(self, part) for part in PARTS), *self._of_batch):
+            collection.set_dtype(dst_type)
         return self
 
     def plot(self, val=None, ax=None):
@@ -180,6 +184,21 @@ class SelectiveMetric(WrapperMetric):
                 parts[part] = (args, kwargs)
         return parts
 
+    def _values_of_batch(self, part, args, kwargs, full):
+        """Return the values of a part of one batch; `forward` of a metric may lose its rows."""
+        (collection,) = self._of_batch
+        collection.to(self.counts.device)
+        collection.reset()  # after a spawn its states may lie in memory shared by processes
+        try:
+            for metric in metrics_in(collection):
+                metric._enable_grad = torch.is_grad_enabled()  # as in forward
+            collection.update(*args, **kwargs)
+            if full is None:
+                return collection.compute()
+            return values_where_possible(collection, full, part)
+        finally:
+            collection.reset()
+
     def _joined(self, values, n_selected, n):
         nothing = nan_like(values["full"]) if n else values_of_nothing(self.full)
         result = {
@@ -195,7 +214,7 @@ class SelectiveMetric(WrapperMetric):
         super().__setstate__(state)
         # A spawned process gets the states in memory that it shares with the others, and many
         # metrics add in place: rows would count several times.
-        for metric in _metrics_in(self):
+        for metric in metrics_in(self):
             for name, value in metric.metric_state.items():
                 if isinstance(value, torch.Tensor) and value.device.type == "cpu":
                     setattr(metric, name, value.clone())
@@ -211,10 +230,6 @@ class SelectiveMetric(WrapperMetric):
         if 0 < len(absent) < len(names):  # torchmetrics would load the others in silence
             rest[-1].append(f"the state of a SelectiveMetric lacks {absent}")
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, *rest)
-
-
-def _metrics_in(module):
-    return [m for m in module.modules() if isinstance(m, Metric) and m is not module]
 
 
 def _split(args, kwargs, selected):

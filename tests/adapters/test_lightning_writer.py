@@ -138,6 +138,7 @@ def test_parts_of_processes_without_positions_are_refused():
         (lambda x: {"predictions": {"loss": x.sum()}}, r"predictions\['loss'\].*row for each"),
         (lambda x: {"predictions": x, "loss": 0.5}, "loss is a float in a batch of 3 rows"),
         (lambda x: {"predictions": x, "index": x}, "'index'.*rename"),
+        (lambda x: [x, x + 1, x + 2], r"predictions is a list of \(Tensor.*tuple of parts"),
     ],
 )
 def test_what_has_no_row_for_each_is_refused_by_name(tmp_path, make, message):

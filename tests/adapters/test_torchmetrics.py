@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
     MulticlassAccuracy,
@@ -19,9 +19,9 @@ from torchmetrics.classification import (
     MulticlassConfusionMatrix,
     MulticlassPrecision,
 )
-from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 from torchmetrics.retrieval import RetrievalMAP
-from torchmetrics.wrappers import ClasswiseWrapper
+from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric
 
 from sklearn_seapig import RiskCoverageMetric, SelectiveMetric
 from sklearn_seapig.metrics import (
@@ -375,6 +375,21 @@ def test_states_are_saved_on_request_only_and_loaded_whole_or_not_at_all():
         module.load_state_dict({f"m.{name}": value for name, value in state.items()}, strict=False)
 
 
+@pytest.mark.parametrize("wrap", [MinMaxMetric, lambda m: BootStrapper(m, num_bootstraps=3)])
+def test_states_of_wrapped_metrics_are_saved_too(wrap):
+    logits, target, _ = batch()
+    full, other = (SelectiveMetric(wrap(MulticlassAccuracy(num_classes=3))) for _ in range(2))
+    expected = one_value(full, logits, target, mask())
+    for metric in (full, other):
+        metric.persistent(True)
+    state = full.state_dict()
+    assert any(name.endswith(".tp") for name in state)
+    other.load_state_dict(state)
+    assert other.compute() == expected
+    full.persistent(False)
+    assert not full.state_dict()
+
+
 def test_a_loaded_state_replaces_values_that_were_computed_before():
     logits, target, confidence = batch()
     for make, args in (
@@ -400,6 +415,69 @@ def test_bases_that_cannot_work_are_refused():
         SelectiveMetric(BinaryAccuracy(dist_sync_on_step=True))
     with pytest.raises(ValueError, match="no metric"):
         SelectiveMetric([])
+
+
+class Plain(Metric):
+    """Returns what a function makes of the number of rows."""
+
+    full_state_update = False
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.add_state("n", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds, target):
+        self.n = self.n + len(preds)
+
+    def compute(self):
+        return self.kind(self.n)
+
+
+@pytest.mark.parametrize("kind", [int, float, np.float64, lambda n: np.full(2, int(n))])
+def test_a_part_never_seen_is_nan_whatever_the_metric_returns(kind):
+    logits, target, _ = batch()
+    metric = SelectiveMetric(Plain(kind))
+    for values in (one_value(metric, logits, target, torch.ones(40)), metric.compute()):
+        np.testing.assert_array_equal(values["selected/Plain"], kind(torch.tensor(40)))
+        assert np.isnan(values["rejected/Plain"]).all()
+        assert np.shape(values["rejected/Plain"]) == np.shape(values["full/Plain"])
+
+
+def test_a_metric_that_a_small_part_does_not_define_is_nan_there_and_the_others_stay():
+    preds, target = torch.rand(10), torch.rand(10)
+    one = torch.arange(10) != 3
+    metric = SelectiveMetric([R2Score(), MeanSquaredError()])
+    for call in (metric, lambda *args: one_value(metric, *args)):
+        metric.reset()
+        with pytest.warns(UserWarning, match="R2Score is nan for the rejected rows.*two samples"):
+            values = call(preds, target, one)
+        assert values["rejected/R2Score"].isnan()
+        assert values["rejected/MeanSquaredError"] == (preds[3] - target[3]) ** 2
+        torch.testing.assert_close(
+            values["selected/R2Score"], one_value(R2Score(), preds[one], target[one])
+        )
+    # Nothing of it is lost: with further rows it is computed.
+    metric.update(preds, target, ~one)
+    values = metric.compute()
+    assert values["coverage"] == 0.5
+    both = torch.cat([preds[[3]], preds[one]]), torch.cat([target[[3]], target[one]])
+    torch.testing.assert_close(values["rejected/R2Score"], one_value(R2Score(), *both))
+
+
+def test_a_metric_that_no_part_defines_is_its_own_error():
+    metric = SelectiveMetric(R2Score())
+    metric.update(torch.rand(1), torch.rand(1), [1])
+    with pytest.raises(ValueError, match="two samples"):
+        metric.compute()
+
+
+def test_forward_may_be_a_loss():
+    preds, target = torch.rand(10, requires_grad=True), torch.rand(10)
+    metric = SelectiveMetric(MeanSquaredError())
+    metric(preds, target, torch.arange(10) < 5)["selected/MeanSquaredError"].backward()
+    assert bool((preds.grad[:5] != 0).all())
+    assert bool((preds.grad[5:] == 0).all())
 
 
 # RiskCoverageMetric

@@ -18,7 +18,12 @@ from torchmetrics.classification import (
     MulticlassAUROC,
     MulticlassConfusionMatrix,
 )
-from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.regression import (
+    MeanSquaredError,
+    PearsonCorrCoef,
+    R2Score,
+    SpearmanCorrCoef,
+)
 from torchmetrics.retrieval import RetrievalMAP
 
 from sklearn_seapig import RiskCoverageMetric, SelectiveMetric
@@ -117,6 +122,17 @@ def list_metric(rank):
     return values, None
 
 
+def few_rejected(rank):
+    """Return the values with one rejected row in all processes, and again with one in each."""
+    metric = SelectiveMetric([R2Score(), MeanSquaredError()])
+    rows = torch.arange(6.0)
+    metric.update(rows, rows**2, selected=(rows > 0) | (rank == 0))
+    with pytest.warns(UserWarning, match="R2Score is nan for the rejected rows"):
+        once = metric.compute()
+    metric.update(rows[:1] + 5, rows[:1], selected=[rank])
+    return once, metric.compute()
+
+
 def work(rank, folder, spawned):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -136,6 +152,7 @@ def work(rank, folder, spawned):
     for name, shards in SHARDS.items():
         results[name] = outcomes(shards, rank, metrics())
     results["lists"] = list_metric(rank)
+    results["few"] = few_rejected(rank)
     with open(f"{folder}/{rank}.pkl", "wb") as file:
         pickle.dump(results, file)
     torch.distributed.destroy_process_group()
@@ -223,6 +240,17 @@ def test_lists_that_cannot_be_gathered_are_refused_and_do_not_wait(computed):
         values, error = results["lists"]
         assert values["full/RetrievalMAP"] == pytest.approx(5 / 6)
         assert "RetrievalMAP.preds" in error
+
+
+def test_what_one_row_of_all_processes_does_not_define_is_nan_and_comes_with_the_second(computed):
+    for results in computed:
+        once, again = results["few"]
+        assert once["rejected/R2Score"].isnan()
+        assert once["rejected/MeanSquaredError"] == 0
+        assert once["selected/R2Score"].isfinite()
+        assert once["coverage"].item() == pytest.approx(11 / 12)
+        assert again["rejected/MeanSquaredError"] == 12.5
+        assert again["coverage"].item() == pytest.approx(12 / 14)
 
 
 def test_no_rows_in_any_process_are_nan(computed):

@@ -4,6 +4,9 @@ Side by side in one process, several times in turn. The score alone works on the
 the same batches, with warm caches; "by hand" is a predict_step that calls network and score in
 turn, as anybody would write it. Nothing is asserted.
 
+Batches of 256 take at most 1.1 times the two alone (1.01 to 1.03 on two CPU cores). Batches of 32,
+which this network passes in 1.5 ms, take 1.15 to 1.5 times, by hand as well (0.96 to 1.04).
+
 Run:  python tests/benchmarks/bench_lightning.py
 """
 

@@ -56,6 +56,7 @@ from sklearn_seapig import (
 )
 from sklearn_seapig._state import OnDevice
 from sklearn_seapig._torch import from_numpy
+from sklearn_seapig.metrics import make_selective_scorer
 
 X, Y = load_iris(return_X_y=True)
 FAR = np.vstack([X, X + 100])
@@ -119,6 +120,7 @@ OTHERS = {
     "GridSearchCV": GridSearchCV(
         SelectiveClassifier(LogisticRegression(), EuclideanScore(), random_state=0),
         {"confidence__k": [1, 5]},
+        scoring=make_selective_scorer("aurc"),
         cv=StratifiedKFold(2),
     ),
 }

@@ -10,6 +10,8 @@ from .._warn import warn
 with extra("lightning", "The adapter of Lightning"):
     from torchmetrics import Metric, MetricCollection
     from torchmetrics.aggregation import BaseAggregator
+    from torchmetrics.metric import CompositionalMetric
+    from torchmetrics.wrappers.abstract import WrapperMetric
 
 
 def given_metrics(task, metrics):
@@ -93,7 +95,8 @@ def _members(metrics):
 
 def _compares(metric):
     """Return whether a metric takes (preds, target), as far as its signature tells."""
-    if any(isinstance(part, BaseAggregator) for part in metric.modules()):
+    wraps = isinstance(metric, (WrapperMetric, CompositionalMetric))
+    if any(isinstance(part, BaseAggregator) for part in (metric.modules() if wraps else [metric])):
         return False  # takes (value, weight)
     try:
         inspect.signature(metric.update).bind(None, None)

@@ -267,12 +267,11 @@ class SelectiveInferenceTask(LightningModule):
         predictions, target = paired(predictions, pick_target(batch, self.target_key))
         try:
             self._selective[dataloader_idx].update(predictions, target, selected=selected)
-        except Exception as error:
-            error.add_note(
-                f"The metrics were given a {describe(predictions)} and a {describe(target)}; "
-                "output_key and target_key name other parts."
-            )
-            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"The metrics do not take a {describe(predictions)} and a {describe(target)} "
+                f"({error}); name other parts by output_key and target_key."
+            ) from error
 
     def on_test_epoch_end(self):
         """Log what the metrics are over the epoch."""

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import bdtr, betainc, betaincinv
+from scipy.special import betainc, betaincinv
 
 from .._validation import Range, check_parameter
 
@@ -65,24 +65,39 @@ def required_calibration_size(max_risk, delta, expected_error=0.0):
             "certifies a risk below the error rate."
         )
 
-    def luckiest_passes(m):
-        # Rounding takes away at most half an error; the tail is continued to broken numbers.
-        errors = max(0.0, m * expected_error - 0.5)
-        return betainc(m - errors, errors + 1, 1 - max_risk) <= delta
+    def tail(m, errors):
+        return betainc(m - errors, errors + 1, 1 - max_risk)
 
-    start = 1 + bisect_left(range(1, _LARGEST), True, key=luckiest_passes)
-    if start == _LARGEST:
-        raise ValueError(
-            f"expected_error={expected_error} is too close to max_risk={max_risk}: more than "
-            f"{_LARGEST} rows would be needed."
-        )
-    chunk = 1024
-    while True:
-        m = np.arange(start, start + chunk)
-        passes = bdtr(np.round(m * expected_error), m, max_risk) <= delta
+    # Rounding takes away at most half an error; the tail is continued to broken numbers.
+    start = 1 + bisect_left(
+        range(1, _LARGEST),
+        True,
+        key=lambda m: tail(m, max(0.0, m * expected_error - 0.5)) <= delta,
+    )
+    # With the same number of errors more rows only help: a number of errors has a certificate if
+    # the most rows that round to it have one.
+    errors = round(start * expected_error) + np.arange(1024)
+    while start < _LARGEST:
+        most = _most_rows(errors, expected_error)
+        passes = tail(most, errors) <= delta
         if passes.any():
-            return int(m[passes.argmax()])
-        start, chunk = start + chunk, min(2 * chunk, 2**20)
+            at = passes.argmax()
+            reach = range(start, int(most[at]) + 1)
+            return start + bisect_left(reach, True, key=lambda m: tail(m, errors[at]) <= delta)
+        start, errors = int(most[-1]), errors + len(errors)
+    raise ValueError(
+        f"expected_error={expected_error} is too close to max_risk={max_risk}: more than "
+        f"{_LARGEST} rows would be needed."
+    )
+
+
+def _most_rows(errors, rate):
+    """Return the largest numbers m with ``round(m * rate) <= errors``, at most `_LARGEST`."""
+    with np.errstate(divide="ignore"):
+        m = np.minimum(np.floor((errors + 0.5) / np.float64(rate)), _LARGEST)
+    # Rounding is to even, and the quotient may be off by a hair.
+    m += np.round((m + 1) * rate) <= errors
+    return m - (np.round(m * rate) > errors)
 
 
 def certifiable_risk(n, errors, delta):

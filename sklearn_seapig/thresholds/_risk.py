@@ -9,8 +9,8 @@ from sklearn.utils._param_validation import StrOptions
 from .._validation import Range
 from .._warn import warn
 from ._base import ThresholdRule, blocks, check_error, rows
-from ._planning import required_calibration_size
-from ._tails import betting_pvalues, binomial_pvalue, first_size
+from ._search import RiskTest, binary_search, ladder, n_halvings, search_in_sequence
+from ._tails import first_size
 
 
 class RiskThreshold(ThresholdRule):
@@ -25,15 +25,19 @@ class RiskThreshold(ThresholdRule):
         The largest selective risk to allow.
     delta : float in (0, 1), default=0.05
         Probability, over calibration sets, that the risk is larger all the same.
-    method : {"fixed_sequence", "sgr"}, default="fixed_sequence"
-        How bounds are searched. "fixed_sequence" tests them from the most confident rows on and
-        stops at the first that fails. "sgr" is a binary search that pays for its
-        ``log2`` steps by a union bound; it can jump over a stretch where the risk is too high, but
-        needs more rows.
+    method : {"fallback", "fixed_sequence", "sgr"}, default="fallback"
+        How bounds are searched. All three keep the promise, and none is best for all data.
+
+        - "fixed_sequence" tests bounds from the most confident rows on, each at the full `delta`,
+          and stops at the first that fails, which a few errors among the most confident rows can
+          bring about.
+        - "fallback" divides `delta` among a few starts, and goes on at the next one after a
+          failure. This certifies more on most data, and less where only few rows can be accepted.
+        - "sgr" is a binary search that pays for its ``log2`` steps by a union bound.
     n_steps : int or None, default=100
-        "fixed_sequence" only: how finely the coverage is stepped. The shares k / `n_steps` of the
+        How finely the coverage is stepped, except with "sgr". The shares k / `n_steps` of the
         calibration rows that are at least a tenth are tested, each with the rows tied to it. None
-        tests all.
+        tests all bounds from a tenth on.
     max_loss : float, default=1.0
         The largest possible loss; an `error` above it is refused.
 
@@ -65,24 +69,41 @@ class RiskThreshold(ThresholdRule):
     which neither the model nor the confidence was fitted on. It does not survive a shift, and it
     is about all accepted rows together, not about each class (see `GroupThreshold`).
 
-    A bound that accepts n rows with e errors passes where P(Bin(n, max_risk) <= e) <= delta, which
-    is the same as an upper limit of Clopper and Pearson of at most `max_risk`. Tied confidences
-    pass or fail together. The first bound tested accepts at least ln(delta) / ln(1 - max_risk)
-    rows, before which no bound can pass, and a tenth of all rows, because the sequence would often
-    end early on the chance errors of a few rows. (For other losses, see below, the first is where
-    a loss of half of `max_risk` in each row would pass.) The ranks do not depend on the errors.
+    A bound that accepts n rows with e errors passes a test at level a where
+    P(Bin(n, max_risk) <= e) <= a, which is the same as an upper limit of Clopper and Pearson of at
+    most `max_risk`. Tied confidences pass or fail together. The first bound tested accepts at least
+    ln(a) / ln(1 - max_risk) rows, before which no bound can pass, and, except with "sgr", a tenth
+    of all rows, because chance errors are frequent among few rows. (For other losses, see below,
+    the first is where a loss of half of `max_risk` in each row would pass.)
 
-    The bound is a calibration confidence itself, so the accepted rows are not plainly a sample of
-    the accepted region. The test is exact all the same for confidences without ties, whatever the
-    error rate as a function of the confidence. Cut the confidences into the stretches in which the
-    selective risk is above `max_risk` and the others. It equals `max_risk` at every cut, so each
-    whole stretch has this very error rate. Which tested bound is the first false one depends only
-    on how many rows fall into each stretch. Given these numbers, the rows at and above it make up
-    whole stretches and the upper part of one in which the risk is too high; their errors are at
-    least as many as Bin(n, max_risk), by the order of distributions, and the test of the first
-    false bound passes with probability at most `delta`. For tied confidences the same was found by
-    complete enumeration of small cases and by simulation. The same holds for "sgr" where the
-    selective risk crosses `max_risk` once, as that of a sensible confidence does.
+    "fallback" is the fallback procedure of Wiens. Each bound has a weight, and is tested at the sum
+    of the weights since the last bound that failed, its own included. Here `delta` is divided
+    equally among J starts, from the first bound that can pass at `delta` / J to all rows, each of
+    at least twice the rows of the one before; J is the largest number that fits and follows from
+    the number of rows, `max_risk` and `delta`. All other bounds weigh nothing: they are tested
+    where the one before them passed. "fixed_sequence" gives all weight to the first bound.
+
+    That a false bound passes has a probability of at most `delta`. Take the first false bound that
+    passes. All false bounds before it failed, so its level is at most the sum of the weights after
+    the false bound before it. These stretches of weights do not overlap, so over all false bounds
+    the levels sum to at most `delta`, and each passes at a level a with probability at most a.
+
+    The latter needs a proof, as the bound is a calibration confidence itself and the accepted rows
+    are not plainly a sample of the accepted region. It holds for confidences without ties, whatever
+    the error rate as a function of the confidence. Cut the confidences into the stretches in which
+    the selective risk is above `max_risk` and the others. It equals `max_risk` at every cut, so
+    each whole stretch has this very error rate. Which tested bounds are false depends only on how
+    many rows fall into each stretch. Given these numbers, the rows at and above a false bound make
+    up whole stretches and the upper part of one in which the risk is too high; their errors are at
+    least as many as Bin(n, max_risk) in the order of distributions (couple the positions of the
+    errors), and so are their losses for the betting test below. For tied confidences the same was
+    found by complete enumeration of small cases and by simulation. The same holds for "sgr" where
+    the selective risk crosses `max_risk` once, as that of a sensible confidence does.
+
+    The promise is for one rule and one confidence, chosen before a look at these rows. To try
+    several on the same calibration rows and keep what accepts most, or what is feasible, breaks it:
+    in a simulation with a risk just above `max_risk`, the best of ten confidences failed in 14 % of
+    all calibration sets at delta = 0.05. Choose on other rows, or give each of m tries delta / m.
 
     Losses other than 0 and `max_loss` are tested by betting (averaged over 20 fixed stakes), which
     is valid for every distribution on [0, `max_loss`] and strong where losses vary little. Losses
@@ -103,6 +124,12 @@ class RiskThreshold(ThresholdRule):
     Geifman, Y. and El-Yaniv, R. "Selective Classification for Deep Neural Networks", NeurIPS 2017,
     arXiv:1705.08500.
 
+    Wiens, B. L. "A fixed sequence Bonferroni procedure for testing multiple endpoints",
+    Pharmaceutical Statistics, 2003.
+
+    Wiens, B. L. and Dmitrienko, A. "The fallback procedure for evaluating a single family of
+    hypotheses", Journal of Biopharmaceutical Statistics, 2005.
+
     Waudby-Smith, I. and Ramdas, A. "Estimating means of bounded random variables by betting",
     Journal of the Royal Statistical Society B, 2024, arXiv:2010.09686.
 
@@ -115,21 +142,19 @@ class RiskThreshold(ThresholdRule):
     >>> error = rng.random(1000) > confidence
     >>> rule = RiskThreshold(max_risk=0.2, delta=0.05).fit(confidence, error)
     >>> print(rule.guarantee_)
-    risk among accepted rows <= 0.2 with certainty 0.95 (1000 calibration rows, 340 accepted,
-    risk 0.1588 on these)
+    risk among accepted rows <= 0.2 with certainty 0.95 (1000 calibration rows, 320 accepted,
+    risk 0.1531 on these)
     """
 
     _parameter_constraints = {
         "max_risk": [Range(Real, 0, None, closed="neither")],
         "delta": [Range(Real, 0, 1, closed="neither")],
-        "method": [StrOptions({"fixed_sequence", "sgr"})],
+        "method": [StrOptions({"fallback", "fixed_sequence", "sgr"})],
         "n_steps": [Range(Integral, 1, None, closed="left"), None],
         "max_loss": [Range(Real, 0, None, closed="neither")],
     }
 
-    def __init__(
-        self, max_risk=0.05, delta=0.05, method="fixed_sequence", *, n_steps=100, max_loss=1.0
-    ):
+    def __init__(self, max_risk=0.05, delta=0.05, method="fallback", *, n_steps=100, max_loss=1.0):
         self.max_risk = max_risk
         self.delta = delta
         self.method = method
@@ -149,16 +174,19 @@ class RiskThreshold(ThresholdRule):
                 "ConformalThreshold for a share of accepted rows."
             )
         bounds, sizes, losses = blocks(confidence, error / self.max_loss)
-        test = _Test(losses, sizes, self.max_risk / self.max_loss)
-        level = self._level(len(bounds))
+        test = RiskTest(losses, sizes, self.max_risk / self.max_loss)
         if self.method == "sgr":
-            best = _binary_search(test, level)
+            level = self._level(len(bounds))
+            at = np.arange(np.searchsorted(sizes, test.first_rank(level)), len(sizes))
+            best, failed = binary_search(test, at, level)
         else:
-            best = _fixed_sequence(test, level, self.n_steps)
+            climb = self.method == "fallback"
+            at, added = ladder(test, self.delta, self.n_steps, climb=climb)
+            best, failed = search_in_sequence(test, at, added)
         n, size = len(confidence), 0 if best is None else int(sizes[best])
         risk = self.max_loss * float(np.mean(losses[:size])) if size else math.nan
         if best is None:
-            self._warn_infeasible(test, level)
+            self._warn_infeasible(test, at, failed)
         return {
             "threshold_": math.inf if best is None else float(bounds[best]),
             "feasible_": best is not None,
@@ -174,98 +202,42 @@ class RiskThreshold(ThresholdRule):
         seen = f"{rows(n)}, {size} accepted, risk {risk:.4g} on these"
         return f"risk among accepted rows {promise} ({seen})"
 
-    def _warn_infeasible(self, test, level):
+    def _level(self, n_blocks):
+        """Return the level that the first bound needs at best."""
+        return self.delta / n_halvings(n_blocks) if self.method == "sgr" else self.delta
+
+    def _warn_infeasible(self, test, at, failed):
         n = len(test.losses)
-        least = first_size(test.risk, test.binary, self._level)
+        least = first_size([0.0], test.binary, test.risk, self._level)
         text = f"no bound keeps max_risk={self.max_risk} at delta={self.delta} with {rows(n)}, "
         text += "so everything is rejected; "
         if n < least:
             text += f"at least {least} rows are needed, without any error among them"
         else:
-            text += self._advice(test, level)
+            text += self._advice(test, at, failed)
         warn(text + ".")
 
-    def _level(self, n_blocks):
-        return self.delta / _n_halvings(n_blocks) if self.method == "sgr" else self.delta
-
-    def _advice(self, test, level):
-        """Say how many rows would do if the error rate of the best tested bound stayed."""
-        sizes = test.sizes[test.candidates(level, self.n_steps)]
-        seen = np.cumsum(test.losses)[sizes - 1] / sizes
-        at = int(seen.argmin())
-        rate, share = float(seen[at]), sizes[at] / len(test.losses)
-        if rate >= test.risk:
+    def _advice(self, test, at, failed):
+        """Say whether this was chance, or how many rows would do if the losses stayed."""
+        sizes, n = test.sizes, len(test.losses)
+        alone = at[test.pvalues(at) <= self.delta]
+        if len(alone):
             return (
-                f"the lowest risk of any bound is {rate * self.max_loss:.4g} on these rows, so a "
+                f"the bound that accepts {sizes[alone[-1]] / n:.0%} would have passed by itself, "
+                "so this may be chance: calibrate on more rows or on fresh ones (to change the "
+                "rule until these rows pass would void the promise)"
+            )
+        rate = [self.max_loss * np.mean(test.losses[: sizes[block]]) for block, _ in failed]
+        needed = [test.rows_needed(block, level) for block, level in failed]
+        least = int(np.argmin(needed))
+        if min(rate) >= self.max_risk:
+            return (
+                f"no bound that was tested has a risk below {min(rate):.4g} on these rows, so a "
                 "better model or confidence is needed, or a larger max_risk"
             )
-        try:
-            needed = required_calibration_size(test.risk, level, rate)
-        except ValueError:
-            return "their risk is too close to it for any number of rows"
-        needed = max(len(test.losses) + 1, math.ceil(needed / share))
+        if needed[least] == math.inf:
+            return "the losses are too close to it, or vary too much, for any number of rows"
         return (
-            f"about {needed} rows would do if the risk of the {share:.0%} most confident stays at "
-            f"{rate * self.max_loss:.4g}"
+            f"about {math.ceil(needed[least])} rows would do if the "
+            f"{sizes[failed[least][0]] / n:.0%} most confident keep their risk of {rate[least]:.4g}"
         )
-
-
-class _Test:
-    """The p-values of "the risk is above the limit" for the bounds at the ends of tied blocks."""
-
-    def __init__(self, losses, sizes, risk):
-        self.losses, self.sizes, self.risk = losses, sizes, risk
-        self.binary = bool(np.isin(losses, (0, 1)).all())
-        self._errors = np.cumsum(losses) if self.binary else None
-
-    def pvalues(self, at):
-        """Return the p-values of the blocks `at`."""
-        sizes = self.sizes[at]
-        if self.binary:
-            return binomial_pvalue(self._errors[sizes - 1], sizes, self.risk)
-        return betting_pvalues(self.losses[: sizes.max()], sizes, self.risk)
-
-    def candidates(self, level, n_steps):
-        """Return the blocks to test: those that could pass, on a grid that ignores the errors."""
-        n = int(self.sizes[-1])
-        first = first_size(self.risk, self.binary, lambda n: level, most=n)
-        if first > n:
-            return np.array([], dtype=np.intp)
-        if not self.binary:
-            # Some loss is the rule there: without it would be too early, half the limit is usual.
-            half = self.risk / 2
-            first = min(n, first_size(self.risk, False, lambda n: level, loss=half, most=n))
-        if n_steps is None:
-            return np.arange(np.searchsorted(self.sizes, first), len(self.sizes))
-        share = np.arange(-(-n_steps // 10), n_steps + 1)
-        # ceil(n k / steps) in integers.
-        ranks = np.maximum(-(-n * share // n_steps), first)
-        return np.unique(np.searchsorted(self.sizes, ranks))
-
-
-def _fixed_sequence(test, level, n_steps):
-    """Return the last block before the first failure, None if that is the first one."""
-    at = test.candidates(level, n_steps)
-    if not len(at):
-        return None
-    passed = test.pvalues(at) <= level
-    n_passed = len(at) if passed.all() else int(passed.argmin())
-    return at[n_passed - 1] if n_passed else None
-
-
-def _n_halvings(n_blocks):
-    """Return how many tests a binary search over blocks may take."""
-    return math.ceil(math.log2(n_blocks + 1))
-
-
-def _binary_search(test, level):
-    """Return the block with the largest coverage among those that passed on the way."""
-    at = test.candidates(level, None)
-    best, low, high = None, 0, len(at)
-    while low < high:
-        middle = (low + high) // 2
-        if test.pvalues(at[[middle]])[0] <= level:
-            best, low = at[middle], middle + 1
-        else:
-            high = middle
-    return best

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, betainc
 
 # Shares of the largest allowed bet; the wealth is averaged over them.
 _BETS = np.arange(1, 21) / 20
@@ -22,26 +22,37 @@ def betting_pvalues(losses, sizes, risk):
     averaged over fixed shares, so that the order of the losses does not matter.
     """
     log_wealth = np.full(len(sizes), -np.inf)
-    with np.errstate(divide="ignore"):
-        for bet in _BETS / (1 - risk):
-            gains = np.log1p(np.maximum(bet * (risk - losses), -1))
-            log_wealth = np.logaddexp(log_wealth, np.cumsum(gains)[sizes - 1])
+    for gains in _gains(losses, risk):
+        log_wealth = np.logaddexp(log_wealth, np.cumsum(gains)[sizes - 1])
     return np.exp(np.minimum(0, np.log(len(_BETS)) - log_wealth))
 
 
-def first_size(risk, binary, level, *, loss=0.0, most=2**60):
-    """Return the least n for which n rows with this `loss` each have a p-value <= ``level(n)``.
+def first_size(losses, binary, risk, level, *, most=2**40):
+    """Return the least n for which n rows with losses like these have a p-value <= ``level(n)``.
 
-    0/1 errors (`binary`) have a loss of 0 here. Where no n up to `most` has, this is `most` + 1.
+    The number of errors among n rows (`binary`) may be a broken one. Where no n up to `most` will
+    do, this is `most` + 1.
     """
+    if binary:
+        rate = np.mean(losses)
 
-    def passes(n):
-        if binary:
-            log_pvalue = n * np.log1p(-risk)
-        else:
-            log_wealth = np.logaddexp.reduce(n * np.log1p(_BETS / (1 - risk) * (risk - loss)))
-            log_pvalue = np.log(len(_BETS)) - log_wealth
-        # The slack lets n be the exact solution, which rounding may put a hair above.
-        return log_pvalue <= np.log(level(n)) + 1e-12
+        def log_pvalue(n):
+            return np.log(betainc(n - n * rate, n * rate + 1, 1 - risk))
+    else:
+        growth = np.array([np.mean(gains) for gains in _gains(losses, risk)])
 
-    return 1 + bisect_left(range(1, most + 1), True, key=passes)
+        def log_pvalue(n):
+            return np.log(len(_BETS)) - np.logaddexp.reduce(n * growth)
+
+    # The slack lets n be the exact solution, which rounding may put a hair above.
+    with np.errstate(divide="ignore"):
+        return 1 + bisect_left(
+            range(1, most + 1), True, key=lambda n: log_pvalue(n) <= np.log(level(n)) + 1e-12
+        )
+
+
+def _gains(losses, risk):
+    """Yield the logarithms of what each bet gains by each loss."""
+    for bet in _BETS / (1 - risk):
+        with np.errstate(divide="ignore"):
+            yield np.log1p(np.maximum(bet * (risk - np.asarray(losses)), -1))

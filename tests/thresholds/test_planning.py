@@ -36,8 +36,18 @@ def test_size_is_the_smallest_of_all():
         assert required_calibration_size(risk, delta, risk * share) == m[passed.argmax()]
 
 
+@pytest.mark.parametrize(
+    ("max_risk", "expected"), [(0.05, 0.0499), (0.05, 0.049999), (0.2, 0.19999), (0.5, 0.49999)]
+)
+def test_size_for_rates_that_lie_close_is_exact_and_quick(max_risk, expected):
+    m = required_calibration_size(max_risk, 0.05, expected)
+    near = np.arange(m - 1000, m + 1)
+    passed = stats.binom.cdf(np.round(near * expected), near, max_risk) <= 0.05
+    assert m > 10_000_000
+    assert np.flatnonzero(passed).tolist() == [1000]
+
+
 def test_size_may_be_huge_but_not_endless():
-    assert required_calibration_size(0.05, 0.05, 0.0499) > 10_000_000
     with pytest.raises(ValueError, match=r"expected_error=0\.04999999 is too close to max_risk"):
         required_calibration_size(0.05, 0.05, 0.04999999)
     for expected in (0.05, 0.2):

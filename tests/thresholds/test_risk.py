@@ -13,9 +13,10 @@ from scipy import stats
 from scipy.special import factorial
 
 from sklearn_seapig import RiskThreshold, certifiable_risk
+from sklearn_seapig.thresholds._search import RiskTest, ladder
 from sklearn_seapig.thresholds._tails import betting_pvalues, binomial_pvalue, first_size
 
-METHODS = ["fixed_sequence", "sgr"]
+METHODS = ["fallback", "fixed_sequence", "sgr"]
 
 
 def sample(n, seed=0):
@@ -53,7 +54,7 @@ def brute_force(confidence, error, max_risk, delta):
     for bound in np.unique(confidence)[::-1]:
         accepted = confidence >= bound
         n, e = accepted.sum(), error[accepted].sum()
-        if n < math.log(delta) / math.log(1 - max_risk):
+        if n < max(len(error) / 10, math.log(delta) / math.log(1 - max_risk)):
             continue
         if stats.binom.cdf(e, n, max_risk) > delta:
             break
@@ -69,7 +70,8 @@ def test_fixed_sequence_equals_brute_force(max_risk, levels):
         confidence = np.round(confidence * levels) / levels
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rule = RiskThreshold(max_risk, 0.1, n_steps=None).fit(confidence, error)
+            rule = RiskThreshold(max_risk, 0.1, "fixed_sequence", n_steps=None)
+            rule.fit(confidence, error)
         assert rule.threshold_ == brute_force(confidence, error, max_risk, 0.1)
 
 
@@ -84,6 +86,59 @@ def test_steps_are_shares_of_the_rows_with_their_ties():
     assert RiskThreshold(0.3, 0.05, n_steps=None).fit(confidence, error).n_accepted_ == 70
 
 
+@pytest.mark.parametrize(
+    ("n", "steps", "starts"),
+    [
+        (58, 100, []),
+        (59, 100, [59]),
+        (143, 100, [59]),  # two starts need 72 rows each at delta / 2
+        (144, 100, [72, 144]),
+        (500, 100, [80, 200, 500]),
+        (1000, None, [100, 216, 465, 1000]),
+        (1000, 100, [100, 220, 470, 1000]),  # the next of the shares k / 100
+        (500, 4, [125, 250, 500]),
+        (500, 1, [500]),
+        (100_000, 100, [10_000, 22_000, 47_000, 100_000]),
+    ],
+)
+def test_fallback_divides_delta_among_starts_at_doubled_sizes(n, steps, starts):
+    test = RiskTest(np.zeros(n), np.arange(1, n + 1), 0.05)
+    at, added = ladder(test, 0.05, steps, climb=True)
+    assert test.sizes[at[added > 0]].tolist() == starts
+    assert added.sum() == pytest.approx(0.05 if starts else 0)
+    at, added = ladder(test, 0.05, steps, climb=False)
+    assert np.flatnonzero(added).tolist() == [0][: len(starts)]
+
+
+def brute_fallback(confidence, error, max_risk, delta, starts):
+    """The fallback procedure on every bound, whose weights are given as their sizes."""
+    best, level, n = np.inf, 0.0, 0
+    for bound in np.unique(confidence)[::-1]:
+        accepted = confidence >= bound
+        before, n, e = n, accepted.sum(), error[accepted].sum()
+        level += delta / len(starts) * sum(before < start <= n for start in starts)
+        if stats.binom.cdf(e, n, max_risk) <= level:
+            best = bound
+        else:
+            level = 0.0
+    return best
+
+
+@pytest.mark.parametrize("levels", [7, 30, 10**6])
+def test_fallback_equals_brute_force(levels):
+    found = []
+    for seed in range(40):
+        confidence, error = sample(300, seed)
+        confidence = np.round(confidence * levels) / levels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rule = RiskThreshold(0.2, 0.1, n_steps=None).fit(confidence, error)
+        starts = np.geomspace(30, 300, 4)
+        assert rule.threshold_ == brute_fallback(confidence, error, 0.2, 0.1, starts)
+        found.append(rule.threshold_)
+    assert len(np.unique(found)) > 3
+
+
 def test_sgr_returns_the_best_bound_that_passed():
     confidence, error = sample(1000)
     rule = RiskThreshold(0.2, 0.05, "sgr").fit(confidence, error)
@@ -93,16 +148,19 @@ def test_sgr_returns_the_best_bound_that_passed():
     assert rule.risk_ == error[accepted].mean()
 
 
-def test_sgr_jumps_over_a_stretch_that_ends_the_sequence():
+def test_fallback_and_sgr_get_over_a_stretch_that_ends_the_sequence():
     confidence = np.arange(2000.0)
     error = np.zeros(2000)
-    error[-60:-30] = 1
+    error[-200:-170] = 1
     with pytest.warns(UserWarning, match="everything is rejected"):
-        assert not RiskThreshold(0.05, n_steps=None).fit(confidence, error).feasible_
+        assert not RiskThreshold(0.05, method="fixed_sequence").fit(confidence, error).feasible_
     assert RiskThreshold(0.05, method="sgr").fit(confidence, error).n_accepted_ == 2000
+    assert RiskThreshold(0.05).fit(confidence, error).n_accepted_ == 2000
 
 
-@pytest.mark.parametrize(("method", "least"), [("fixed_sequence", 59), ("sgr", 97)])
+@pytest.mark.parametrize(
+    ("method", "least"), [("fallback", 59), ("fixed_sequence", 59), ("sgr", 97)]
+)
 def test_too_few_rows_reject_everything_and_say_how_many_do(method, least):
     right = np.zeros(least)
     with pytest.warns(UserWarning, match=rf"max_risk=0\.05.*at least {least} rows are needed"):
@@ -119,12 +177,56 @@ def test_too_few_rows_reject_everything_and_say_how_many_do(method, least):
     assert rule.accept([0.0, -1.0]).tolist() == [True, False]
 
 
-def test_too_many_errors_reject_everything_and_say_what_would_do():
-    every = np.arange(500.0)
-    with pytest.warns(UserWarning, match=r"about 1858 rows would do if .* 14% .* at 0\.02857"):
-        RiskThreshold(0.05).fit(every, every % 25 == 0)
-    with pytest.warns(UserWarning, match=r"lowest risk of any bound is 0\.08475 .* better model"):
-        RiskThreshold(0.05).fit(every, every % 10 == 0)
+@pytest.mark.parametrize(
+    ("method", "every", "text"),
+    [
+        (
+            "fallback",
+            25,
+            r"about 2142 rows would do if the 100% most .* keep their risk of 0\.04\.",
+        ),
+        ("fixed_sequence", 25, r"about 4441 rows would do if the 12% most .* risk of 0\.0339\."),
+        ("sgr", 25, r"about 4843 rows would do if the 60% most .* keep their risk of 0\.03987\."),
+        ("fallback", 10, r"no bound that was tested has a risk below 0\.1 .* better model"),
+        ("fixed_sequence", 10, r"no bound that was tested has a risk below 0\.08475 .* better"),
+    ],
+)
+def test_too_many_errors_reject_everything_and_say_what_would_do(method, every, text):
+    row = np.arange(500.0)
+    with pytest.warns(UserWarning, match=text):
+        assert not RiskThreshold(0.05, method=method).fit(row, row % every == 0).feasible_
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 0, 0, 0, 0, 0, 0, 1, 0, 0], [0.09, 0.095], [0.0, 0.15, 0.1]]
+)
+def test_the_rows_advised_pass_if_the_losses_stay_and_fewer_do_not(values):
+    losses = np.tile(values, 50_000).astype(float)
+    test = RiskTest(losses[:60], np.array([30, 60]), 0.11)
+    n, width = test.rows_needed(1, 0.05), len(values)
+    sizes = np.array([(n - 1) // width * width, -(-n // width) * width], dtype=int)
+    fewer, enough = RiskTest(losses, sizes, 0.11).pvalues(np.array([0, 1]))
+    assert n > 60
+    assert enough <= 0.05 < fewer
+    assert test.rows_needed(0, 0.05) == 2 * n  # half of the rows are accepted
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_failure_by_chance_is_told_as_such(method):
+    confidence, error = np.arange(100.0), np.zeros(100)
+    error[np.r_[98, 96, 30]] = 1  # 3 errors of 100 pass 0.08 at 0.05, but not at 0.05 / 2
+    error[np.r_[99, 60]] = method != "fallback"
+    max_risk = {"fallback": 0.08, "fixed_sequence": 0.11, "sgr": 0.105}[method]
+    with pytest.warns(
+        UserWarning, match=r"accepts 100% would have passed .* more rows or on fresh"
+    ):
+        assert not RiskThreshold(max_risk, method=method).fit(confidence, error).feasible_
+
+
+def test_losses_that_vary_too_much_get_no_number_of_rows():
+    loss = np.where(np.arange(300) % 20 == 0, 0.99, 0.0)  # the mean is 0.0495
+    with pytest.warns(UserWarning, match="or vary too much, for any number of rows"):
+        RiskThreshold(0.0496, n_steps=1).fit(np.arange(300.0), loss)
 
 
 def test_one_row():
@@ -203,7 +305,7 @@ def test_betting_pvalue_is_one_for_every_law_of_mean_risk(risk, values):
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize(("risk", "delta"), [(0.05, 0.05), (0.5, 0.25), (0.3, 0.9), (1e-4, 1e-3)])
 def test_first_size_is_the_first_that_can_pass(binary, risk, delta):
-    n = first_size(risk, binary, lambda n: delta)
+    n = first_size([0.0], binary, risk, lambda n: delta)
     sizes = np.array([n - 1, n]) if n > 1 else np.array([n])
     if binary:
         p = binomial_pvalue(np.zeros(len(sizes)), sizes, risk)
@@ -213,7 +315,9 @@ def test_first_size_is_the_first_that_can_pass(binary, risk, delta):
     assert n == 1 or p[0] > delta
 
 
-@pytest.mark.parametrize("params", [{}, {"n_steps": 3}, {"method": "sgr"}])
+@pytest.mark.parametrize(
+    "params", [{}, {"n_steps": 3}, {"method": "fixed_sequence"}, {"method": "sgr"}]
+)
 def test_tied_confidences_keep_the_promise_by_complete_enumeration(params):
     """All samples of 8 rows with three confidences, under laws at the edge of the limit."""
     n, limit, delta = 8, 0.3, 0.3
@@ -239,6 +343,42 @@ def test_tied_confidences_keep_the_promise_by_complete_enumeration(params):
         chances = np.column_stack([mass * (1 - rate), mass * rate]).ravel()
         worst = max(worst, (ways * np.prod(chances**counts, axis=1))[false].sum())
     assert 0.1 < worst <= delta
+
+
+@pytest.mark.parametrize("params", [{}, {"n_steps": 4}, {"method": "fixed_sequence"}])
+def test_confidences_without_ties_keep_the_promise_by_complete_enumeration(params):
+    """All orders of right and wrong of 8 rows, under laws whose risk crosses the limit."""
+    n, limit, delta = 8, 0.5, 0.8  # three starts: 2, 4 and 8 rows
+    errors = np.array(list(itertools.product([0, 1], repeat=n)))
+    rule = RiskThreshold(limit, delta, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        accepted = [rule.fit(-np.arange(n), error).n_accepted_ for error in errors]
+    accepted = np.array(accepted)
+    rng, worst = np.random.default_rng(0), 0
+    for _ in range(60):
+        # Two rates in each of two stretches that average to the limit: a false one falls within,
+        # a true one rises; all of it is a hair above the limit, so that the cuts are false too.
+        low = limit * rng.random(2) ** 0.2
+        false = rng.random(2) < 0.8
+        rate = np.ravel(
+            [
+                (2 * limit - x, x) if f else (x, 2 * limit - x)
+                for x, f in zip(low, false, strict=True)
+            ]
+        )
+        mass = np.repeat(rng.dirichlet(np.ones(2)) / 2, 2)
+        broken = 0.0
+        for counts in itertools.product(range(n + 1), repeat=3):
+            counts = (*counts, n - sum(counts))
+            if counts[3] < 0:
+                continue
+            at = np.repeat(np.arange(4), counts)
+            chance = np.prod(np.where(errors == 1, rate[at], 1 - rate[at]), axis=1)
+            is_false = np.append(False, np.repeat(false, 2)[at])
+            broken += stats.multinomial.pmf(counts, n, mass) * chance[is_false[accepted]].sum()
+        worst = max(worst, broken)
+    assert 0.3 < worst <= delta
 
 
 # How the error rate depends on the confidence.
@@ -323,3 +463,12 @@ def test_a_million_rows(method):
     confidence, error = sample(1_000_000)
     rule = RiskThreshold(0.1, 0.05, method).fit(confidence, error)
     assert 0.18 < rule.n_accepted_ / 1e6 < 0.2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_risk_as_good_as_the_limit_is_told_at_once(method):
+    error = np.arange(10**6) < 49_999
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rule = RiskThreshold(0.05, method=method, n_steps=1).fit(np.arange(1e6), error)
+    assert rule.feasible_ == (method == "sgr")

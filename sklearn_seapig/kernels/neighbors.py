@@ -48,7 +48,7 @@ def knn(queries, reference, k, *, center, scale=None, exclude=None, device=None)
     distances : float64 tensor of shape (q, k)
     indices : int64 tensor of shape (q, k)
     """
-    points = _Points(reference, scale, center)
+    points = Points(reference, scale, center)
     pending = torch.arange(len(queries), device=queries.device)
     distances = torch.full((len(queries), k), math.inf, dtype=torch.float64, device=queries.device)
     indices = torch.full((len(queries), k), -1, dtype=torch.int64, device=queries.device)
@@ -85,12 +85,12 @@ def measure(queries, reference, candidates, k, *, scale=None, exclude=None):
     indices : int64 tensor of shape (q, k)
         -1 there.
     """
-    points = _Points(reference, scale, None)
+    points = Points(reference, scale, None)
     distances, indices = _nearest(queries, points, candidates, k, exclude)
     return distances, indices.where(distances < math.inf, -1)
 
 
-class _Points:
+class Points:
     """The reference points, read in blocks: centred for products, as they are for differences."""
 
     def __init__(self, reference, scale, center):
@@ -137,8 +137,8 @@ def _candidates(queries, points, size, dtype, device):
         for i, a in enumerate(centered.split(query_step)):
             bounds = buffer[: len(a) * len(rows)].view(len(a), len(rows))
             torch.addmm(bias, a, rows.T, alpha=-2, out=bounds)
-            value, index = _smallest(bounds, size)
-            best[i] = _merge(best[i], (value, index + start), size)
+            value, index = smallest(bounds, size)
+            best[i] = merge(best[i], (value, index + start), size)
     value = torch.cat([v for v, _ in best]).to(norm)
     index = torch.cat([i for _, i in best]).to(norm.device)
     if size == n:
@@ -151,19 +151,19 @@ def _candidates(queries, points, size, dtype, device):
 
 
 def _unit_roundoff(dtype):
-    if dtype == torch.float32 and _products_are_rounded():
+    if dtype == torch.float32 and products_are_rounded():
         return 2.0**-8  # to bfloat16, at worst
     return torch.finfo(dtype).eps / 2
 
 
-def _products_are_rounded():
+def products_are_rounded():
     try:
         return torch.get_float32_matmul_precision() != "highest"
     except RuntimeError:  # set for one backend only, with which torch refuses to answer
         return True
 
 
-def _smallest(values, size):
+def smallest(values, size):
     """Return the `size` smallest values of each row and their columns, in any order.
 
     The smallest values lie in the `size` groups with the smallest minima, and minima are cheap.
@@ -181,7 +181,7 @@ def _smallest(values, size):
     return value, column.gather(1, at)
 
 
-def _merge(old, new, size):
+def merge(old, new, size):
     if old is None:
         return new
     value, index = (torch.cat(pair, dim=1) for pair in zip(old, new, strict=True))
@@ -251,7 +251,7 @@ def _exhaustive(queries, points, k, within, exclude):
                 closer = measured < distance[pair[0], -1]
                 if closer.any():
                     pair = pair[0][closer], pair[1][closer]
-                    _insert(distance, index, pair, measured[closer])
+                    insert(distance, index, pair, measured[closer])
         start, step = start + step, min(2 * step, TIE_ROWS[1])
     return distance, index
 
@@ -261,7 +261,7 @@ def _exclude_reached(reached, exclude, start):
     reached[row, exclude[row] - start] = False
 
 
-def _insert(distance, index, pair, measured):
+def insert(distance, index, pair, measured):
     """Merge measured (query, row) pairs into the k best of their queries, in place."""
     k = distance.shape[1]
     query = pair[0].unique()

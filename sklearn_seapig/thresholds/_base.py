@@ -5,6 +5,8 @@ and the fitted attributes ``threshold_``, ``feasible_`` and ``guarantee_``. A ro
 its confidence is at least ``threshold_``, ties included.
 """
 
+import math
+
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -104,6 +106,25 @@ def check_weight(sample_weight, n):
     return weight
 
 
+def at_least(value):
+    """Return a number for a promise of at least `value`, never rounded up."""
+    return _rounded(value, math.floor)
+
+
+def at_most(value):
+    """Return a number for a promise of at most `value`, never rounded down."""
+    return _rounded(value, math.ceil)
+
+
+def _rounded(value, towards):
+    """Round to four digits, of the distance to 1 for values that lie close to it."""
+    size = min(value, abs(1 - value)) or 1
+    scale = 10 ** min(300, max(0, 3 - math.floor(math.log10(size))))
+    # What lies beyond the ninth digit is rounding: 1 - 0.9 is a hair below 0.1.
+    number = round(value * scale, 5)
+    return f"{towards(number) / scale:.15g}"
+
+
 def rows(n):
     """Return the words for n calibration rows."""
     return f"{n} calibration row{'s' * (n != 1)}"
@@ -130,14 +151,15 @@ def check_error(error, confidence, rule, max_loss=np.inf):
         )
     error = check_confidence(error, name="error")
     check_consistent_length(confidence, error)
-    outside = (error < 0) | (error > max_loss)
+    # A float32 loss of 0.1 is a hair above 0.1.
+    outside = (error < 0) | (error > max_loss * (1 + 1e-7))
     if outside.any():
         raise ValueError(
-            f"error must lie in [0, {max_loss:g}], got {error[outside][0]:g} in row "
+            f"error must lie in [0, {max_loss:.9g}], got {error[outside][0]:.9g} in row "
             f"{int(outside.argmax())}; "
             + ("clip the loss or raise max_loss." if max_loss < np.inf else "give a loss.")
         )
-    return error
+    return np.minimum(error, max_loss)
 
 
 def blocks(confidence, loss):

@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._validation import QUANTILE, Range
 from .._warn import warn
-from ._base import ThresholdRule, check_confidence, rows, warn_of_ties
+from ._base import ThresholdRule, at_least, check_confidence, rows, warn_of_ties
 from ._quantile import running_mass
 
 
@@ -81,8 +81,10 @@ class ConformalThreshold(ThresholdRule):
     `sample_weight` is for covariate shift: the likelihood ratio of fresh to calibration rows, up
     to one factor. The exact bound then depends on the weight of the fresh row as well, which
     ``accept(confidence, sample_weight=...)`` takes, on the same scale. ``threshold_``, and `accept`
-    without weights, take the largest calibration weight in its place; that keeps the promise for
-    all fresh rows of at most this weight. Weights that are equal give the bound without weights.
+    without weights, take the largest calibration weight in its place, and so does
+    `SelectiveClassifier`. This keeps the promise if no fresh row weighs more; else the probability
+    may fall short of q by as much as the probability that one does. Weights that are equal give the
+    bound without weights.
     There is no such form with `delta`.
 
     References
@@ -154,11 +156,11 @@ class ConformalThreshold(ThresholdRule):
                 advice = f"the weights must sum to at least {least:.6g} times the largest one"
             self._warn_too_few(len(confidence), advice)
         size = mass[-1] ** 2 / np.sum(weight**2)
-        seen = f"{rows(len(confidence))}, effective size {size:.4g}, weights up to {largest:.4g}"
+        seen = f"{rows(len(confidence))}, effective size {size:.4g}"
         return {
             "threshold_": bound,
             "feasible_": feasible,
-            "guarantee_": self._guarantee(feasible, "reweighted", seen),
+            "guarantee_": self._guarantee(feasible, "reweighted", seen, most=largest),
             "calibration_scores_": scores,
             "calibration_mass_": mass,
         }
@@ -202,19 +204,22 @@ class ConformalThreshold(ThresholdRule):
             f"{advice}."
         )
 
-    def _guarantee(self, feasible, kind, seen):
+    def _guarantee(self, feasible, kind, seen, most=None):
         if not feasible:
-            return f"accepts everything: too few calibration rows for q={self.q:.4g} ({seen})"
+            return f"accepts everything: too few calibration rows for q={self.q} ({seen})"
         if self.delta is not None:
             return (
-                f"accepts at least a share {self.q:.4g} of fresh rows, with certainty "
-                f"{1 - self.delta:.4g} ({seen})"
+                f"accepts at least a share {at_least(self.q)} of fresh rows, with certainty "
+                f"{at_least(1 - self.delta)} ({seen})"
             )
-        return f"accepts a fresh {kind} row with probability >= {self.q:.4g} ({seen})"
+        text = f"accepts a fresh {kind} row with probability >= {at_least(self.q)}"
+        if most is not None:
+            text += f" if no fresh row weighs more than {at_least(most)}"
+        return f"{text} ({seen})"
 
 
 def _weighted_bounds(scores, mass, weight, q):
     """Return the bound for fresh rows of these weights, each of which may lie beyond all scores."""
     # The slack absorbs the rounding of the running sum, so that equal weights are ranks.
-    needed = (mass[-1] + weight) * q * (1 - 1e-12)
+    needed = (mass[-1] + weight) * q * (1 - 1e-9)
     return np.append(scores, -math.inf)[np.searchsorted(mass, needed)]

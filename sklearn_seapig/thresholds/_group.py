@@ -1,5 +1,6 @@
 """One bound for each group of rows, so that a promise holds in each of them."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -20,7 +21,8 @@ class GroupThreshold(ThresholdRule):
     Parameters
     ----------
     base : threshold rule
-        The rule that is fitted on each group, e.g. ``ConformalThreshold(0.9)``.
+        The rule that is fitted on each group, e.g. ``ConformalThreshold(0.9)``. One without an
+        `accept` accepts a confidence of at least its ``threshold_``.
     min_size : int, default=30
         A group with fewer calibration rows gets no bound of its own.
     unseen : {"pooled", "reject", "error"}, default="pooled"
@@ -31,8 +33,12 @@ class GroupThreshold(ThresholdRule):
     ----------
     groups_ : ndarray of shape (n_groups,)
         The groups with a bound of their own, sorted.
+    rules_ : list of threshold rule
+        The fitted rules of these groups.
+    pooled_rule_ : threshold rule
+        The rule fitted on all calibration rows together.
     thresholds_ : ndarray of shape (n_groups,)
-        Their bounds.
+        The bounds of the groups.
     group_sizes_ : ndarray of shape (n_groups,)
         Their numbers of calibration rows.
     group_feasible_ : ndarray of shape (n_groups,)
@@ -43,7 +49,7 @@ class GroupThreshold(ThresholdRule):
         The bound of all calibration rows together.
     feasible_ : bool
         Whether `base` was feasible on every one of these groups, and on all rows where groups
-        share that bound.
+        share that bound. False where no group has a bound of its own and none is shared.
     guarantee_ : str
         What the bounds promise, with their numbers.
     n_calibration_ : int
@@ -80,7 +86,7 @@ class GroupThreshold(ThresholdRule):
     """
 
     _parameter_constraints = {
-        "base": [HasMethods(["fit", "accept"])],
+        "base": [HasMethods(["fit"])],
         "min_size": [Range(Integral, 1, None, closed="left")],
         "unseen": [StrOptions({"pooled", "reject", "error"})],
     }
@@ -97,29 +103,41 @@ class GroupThreshold(ThresholdRule):
             check_consistent_length(confidence, error)
 
         def fitted(at):
-            def part(array):
-                return None if array is None else array[at]
+            params = {} if weight is None else {"sample_weight": weight[at]}
+            return clone(self.base).fit(
+                confidence[at], None if error is None else error[at], **params
+            )
 
-            return clone(self.base).fit(confidence[at], part(error), sample_weight=part(weight))
-
-        labels, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        labels, members = _split(groups)
+        sizes = np.array([len(at) for at in members])
         own = sizes >= self.min_size
-        members = np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
         rules = [fitted(members[i]) for i in np.flatnonzero(own)]
-        pooled = fitted(slice(None))
-        feasible = np.array([rule.feasible_ for rule in rules], dtype=bool)
+        pooled = self._pooled(fitted)
+        feasible = np.array([getattr(rule, "feasible_", True) for rule in rules], dtype=bool)
         shared = self.unseen == "pooled" and not own.all()
         self._warn(labels[~own], labels[own][~feasible])
         return {
             "groups_": labels[own],
+            "rules_": rules,
+            "pooled_rule_": pooled,
             "thresholds_": np.array([rule.threshold_ for rule in rules], dtype=np.float64),
             "group_sizes_": sizes[own],
             "group_feasible_": feasible,
-            "group_guarantees_": [rule.guarantee_ for rule in rules],
-            "threshold_": pooled.threshold_,
-            "feasible_": bool(feasible.all() and (pooled.feasible_ or not shared)),
-            "guarantee_": self._guarantee(own, pooled.guarantee_),
+            "group_guarantees_": [_promise_of(rule) for rule in rules],
+            "threshold_": float(pooled.threshold_),
+            "feasible_": bool(
+                feasible.all()
+                and (own.any() or shared)
+                and (not shared or getattr(pooled, "feasible_", True))
+            ),
+            "guarantee_": self._guarantee(own, _promise_of(pooled)),
         }
+
+    def _pooled(self, fitted):
+        with warnings.catch_warnings():
+            if self.unseen != "pooled":
+                warnings.simplefilter("ignore")  # no row is judged by it
+            return fitted(slice(None))
 
     def accept(self, confidence, groups=None):
         """Return where a confidence reaches the bound of its group.
@@ -134,7 +152,7 @@ class GroupThreshold(ThresholdRule):
         Returns
         -------
         accepted : bool ndarray of shape (n_samples,)
-            True where the confidence is at least the bound of the group.
+            What the rule of the group says of the row.
 
         Raises
         ------
@@ -145,25 +163,26 @@ class GroupThreshold(ThresholdRule):
         check_is_fitted(self)
         confidence = check_confidence(confidence)
         groups = _check_groups(groups, confidence)
-        return self._reaches(confidence, self._bounds(groups))
-
-    def _bounds(self, groups):
-        """Return the bound for each row."""
         if (groups.dtype.kind == "U") != (self.groups_.dtype.kind == "U"):
             raise ValueError(
                 f"groups are {groups.dtype}, but fit saw {self.groups_.dtype}; give the same kind."
             )
-        other = np.inf if self.unseen == "reject" else self.threshold_
-        # One more place, for groups that sort behind all known ones.
-        at = np.searchsorted(self.groups_, groups)
-        known = np.isin(groups, self.groups_)
+        labels, members = _split(groups)
+        known = np.isin(labels, self.groups_)
         if self.unseen == "error" and not known.all():
             raise ValueError(
-                f"groups holds {_names(np.unique(groups[~known]))} without a bound of its own "
+                f"groups holds {_names(labels[~known])} without a bound of its own "
                 "(too few calibration rows or none); calibrate on more rows or set "
                 "unseen='pooled' or 'reject'."
             )
-        return np.where(known, np.append(self.thresholds_, other)[at], other)
+        accepted = np.zeros(len(confidence), dtype=bool)
+        for at, is_known, i in zip(
+            members, known, np.searchsorted(self.groups_, labels), strict=True
+        ):
+            if is_known or self.unseen == "pooled":
+                rule = self.rules_[i] if is_known else self.pooled_rule_
+                accepted[at] = _accepted_by(rule, confidence[at])
+        return accepted
 
     def _warn(self, small, infeasible):
         if len(small):
@@ -208,6 +227,24 @@ def _check_groups(groups, confidence):
     if groups.dtype.kind == "f" and np.isnan(groups).any():
         raise ValueError("groups contains NaN; give every row a group.")
     return groups
+
+
+def _split(groups):
+    """Return the distinct groups, and for each the positions of its rows."""
+    labels, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return labels, np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
+
+
+def _accepted_by(rule, confidence):
+    """Return where a fitted rule accepts, one that has no more than a bound included."""
+    if hasattr(rule, "accept"):
+        return rule.accept(confidence)
+    return confidence >= rule.threshold_
+
+
+def _promise_of(rule):
+    """Return the promise of a fitted rule."""
+    return getattr(rule, "guarantee_", f"none: {type(rule).__name__} promises nothing")
 
 
 def _names(groups):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .._validation import QUANTILE
-from ._base import ThresholdRule, rows, warn_of_ties
+from ._base import ThresholdRule, at_least, rows, warn_of_ties
 
 
 def quantile_rank(n, q):
@@ -42,7 +42,7 @@ def weighted_quantile_bound(confidence, weight, q):
     scores, mass = running_mass(confidence, weight)
     needed = min(mass[-1], round((mass[-1] + 1) * q, 9))
     # The slack absorbs the rounding of the running sum, so that it can reach its own total.
-    return float(scores[np.searchsorted(mass, needed * (1 - 1e-12))])
+    return float(scores[np.searchsorted(mass, needed * (1 - 1e-9))])
 
 
 def running_mass(confidence, weight):
@@ -83,6 +83,10 @@ class QuantileThreshold(ThresholdRule):
     accepted with probability at least min(q, n / (n + 1)), on average over calibration sets.
     Where (n + 1) q exceeds n the smallest confidence seen is the bound.
 
+    With `sample_weight` a row counts as that many rows, and n is the sum of the weights. The bound
+    then accepts a share q of the weighted calibration rows, which is an estimate of the share for
+    rows of the law that the weights stand for, without a promise; `ConformalThreshold` has one.
+
     References
     ----------
     Vovk, V., Gammerman, A. and Shafer, G. "Algorithmic Learning in a Random World", 2005.
@@ -104,16 +108,16 @@ class QuantileThreshold(ThresholdRule):
 
     def _learn(self, confidence, error, groups, weight):
         n = len(confidence)
-        if weight is None:
+        if weight is None or (weight == 1).all():
             bound = quantile_bound(confidence, self.q)
             warn_of_ties(confidence, bound, quantile_rank(n, self.q))
+            share = at_least(min(self.q, n / (n + 1)))
+            promise = f"accepts a fresh exchangeable row with probability >= {share}"
         else:
             bound = weighted_quantile_bound(confidence, weight, self.q)
-        share = min(self.q, n / (n + 1))
+            promise = f"estimate, no promise: accepts a share {at_least(self.q)} of the weight"
         return {
             "threshold_": bound,
             "feasible_": True,
-            "guarantee_": (
-                f"accepts a fresh exchangeable row with probability >= {share:.4g} ({rows(n)})"
-            ),
+            "guarantee_": f"{promise} ({rows(n)})",
         }

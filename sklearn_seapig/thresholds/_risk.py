@@ -8,7 +8,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from .._validation import Range
 from .._warn import warn
-from ._base import ThresholdRule, blocks, check_error, rows
+from ._base import ThresholdRule, at_least, at_most, blocks, check_error, rows
 from ._search import RiskTest, binary_search, ladder, n_halvings, search_in_sequence
 from ._tails import first_size
 
@@ -196,7 +196,7 @@ class RiskThreshold(ThresholdRule):
         }
 
     def _guarantee(self, n, size, risk):
-        promise = f"<= {self.max_risk:.4g} with certainty {1 - self.delta:.4g}"
+        promise = f"<= {at_most(self.max_risk)} with certainty {at_least(1 - self.delta)}"
         if not size:
             return f"rejects everything: no bound has a risk {promise} ({rows(n)})"
         seen = f"{rows(n)}, {size} accepted, risk {risk:.4g} on these"

@@ -146,6 +146,32 @@ def test_equal_weights_are_no_weights(n, q, scale):
     np.testing.assert_array_equal(exact, plain.accept(query))
 
 
+@pytest.mark.parametrize(("n", "q", "w"), [(999_999, 0.9, 0.1), (199_999, 0.1, 1 / 3)])
+def test_equal_weights_of_many_rows_are_no_weights(n, q, w):
+    confidence = np.random.default_rng(0).permutation(float(n) + np.arange(n))
+    rule = ConformalThreshold(q).fit(confidence, sample_weight=np.full(n, w))
+    assert rule.threshold_ == ConformalThreshold(q).fit(confidence).threshold_
+
+
+def test_largest_weight_covers_less_where_fresh_rows_weigh_more():
+    # Confidence 1 where the weight is 0.5; a weight of 50 is seen in 1 % of the rows, and makes up
+    # half of the fresh ones, which lie lower.
+    rng, got = np.random.default_rng(0), []
+    for _ in range(200):
+        heavy = rng.random(20) < 0.01
+        confidence = np.where(heavy, -1, 1) + rng.random(20) / 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rule = ConformalThreshold(0.9).fit(confidence, sample_weight=np.where(heavy, 50.0, 0.5))
+        fresh = np.concatenate([1 + rng.random(50) / 2, -1 + rng.random(50) / 2])
+        weight = np.repeat([0.5, 50.0], 50)
+        got.append([rule.accept(fresh).mean(), rule.accept(fresh, sample_weight=weight).mean()])
+        if not heavy.any():
+            assert "if no fresh row weighs more than 0.5 (" in rule.guarantee_
+    default, exact = np.mean(got, axis=0)
+    assert default < 0.7 < 0.9 < exact
+
+
 def test_default_bound_is_that_of_the_largest_weight_and_rejects_least():
     rng = np.random.default_rng(0)
     confidence, weight, query = rng.normal(size=300), rng.random(300), rng.normal(size=1000)
@@ -153,7 +179,10 @@ def test_default_bound_is_that_of_the_largest_weight_and_rejects_least():
     largest = np.full(1000, weight.max())
     np.testing.assert_array_equal(rule.accept(query), rule.accept(query, sample_weight=largest))
     assert (rule.accept(query) >= rule.accept(query, sample_weight=rng.random(1000) * 0.9)).all()
-    assert "a fresh reweighted row with probability >= 0.8 (300 calibration" in rule.guarantee_
+    assert (
+        "a fresh reweighted row with probability >= 0.8 if no fresh row weighs more than 0.9"
+        in rule.guarantee_
+    )
     assert "effective size" in rule.guarantee_
     assert rule.feasible_ is True
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from sklearn_seapig import (
@@ -179,3 +180,66 @@ def test_many_groups_and_rows():
     rule = GroupThreshold(ConformalThreshold(0.9)).fit(RNG.random(200_000), groups=groups)
     assert len(rule.groups_) == 1000
     assert abs(rule.thresholds_.mean() - 0.1) < 0.01
+
+
+def test_a_rule_without_any_bound_is_not_feasible():
+    for unseen, feasible in (("reject", False), ("error", False), ("pooled", True)):
+        rule = GroupThreshold(QuantileThreshold(), min_size=999, unseen=unseen)
+        with pytest.warns(UserWarning, match="'cat', 'dog', 'owl' have fewer"):
+            rule.fit(CONFIDENCE, groups=GROUPS)
+        assert rule.feasible_ is feasible
+
+
+def test_a_pooled_bound_that_judges_no_row_does_not_warn():
+    # The 100 rows of group 0 are right, so that only the pooled rows have too many errors.
+    groups, confidence = np.repeat([0, 1], [100, 900]), np.arange(1000.0)
+    for unseen, n_warnings in (("reject", 1), ("pooled", 2)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            rule = GroupThreshold(RiskThreshold(0.05), min_size=100, unseen=unseen)
+            rule.fit(confidence, groups == 1, groups=np.where(groups == 1, confidence, 0))
+        assert len(caught) == n_warnings
+        assert any("have fewer than min_size" in str(w.message) for w in caught)
+
+
+class Band(BaseEstimator):
+    """A rule of someone else: two bounds, no weights, no promise."""
+
+    def fit(self, confidence, error=None):
+        self.threshold_, self.highest_ = float(np.min(confidence)), float(np.max(confidence))
+        return self
+
+    def accept(self, confidence):
+        return (confidence >= self.threshold_) & (confidence <= self.highest_)
+
+
+class Least(BaseEstimator):
+    """A rule of someone else that is a bound and no more."""
+
+    def fit(self, confidence, error=None):
+        self.threshold_ = np.min(confidence)
+        return self
+
+
+def test_rules_of_others_decide_themselves():
+    groups = np.repeat([0, 1], 50)
+    confidence = np.concatenate([np.arange(50.0), 100 + np.arange(50)])
+    query, of = [-1.0, 0, 49, 50, 100, 149, 150, 50, 150], [0, 0, 0, 0, 1, 1, 1, 2, 2]
+    rule = GroupThreshold(Band()).fit(confidence, groups=groups)
+    assert rule.accept(query, of).tolist() == [
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert rule.feasible_ is True
+    assert rule.group_guarantees_ == ["none: Band promises nothing"] * 2
+    rule = GroupThreshold(Least()).fit(confidence, groups=groups)
+    assert rule.accept(query, of).tolist() == [False] + 8 * [True]
+    with pytest.raises(TypeError, match="sample_weight"):
+        GroupThreshold(Band()).fit(confidence, groups=groups, sample_weight=np.ones(100))

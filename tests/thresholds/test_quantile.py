@@ -115,6 +115,17 @@ def test_attributes():
         QuantileThreshold().accept([1.0])
 
 
+def test_weights_make_the_share_an_estimate_and_ones_are_no_weights():
+    confidence = np.random.default_rng(0).random(1000)
+    rule = QuantileThreshold(0.9).fit(confidence, sample_weight=confidence > 0.8)
+    assert rule.guarantee_ == (
+        "estimate, no promise: accepts a share 0.9 of the weight (1000 calibration rows)"
+    )
+    assert (confidence >= rule.threshold_).mean() < 0.25
+    ones = QuantileThreshold(0.9).fit(confidence, sample_weight=np.ones(1000))
+    assert vars(ones) == vars(QuantileThreshold(0.9).fit(confidence))
+
+
 def test_infinite_confidences_are_honest_bounds():
     assert QuantileThreshold(1.0).fit([-np.inf, 1.0]).threshold_ == -np.inf
 

@@ -22,12 +22,14 @@ from sklearn_seapig import (
     RiskThreshold,
     SelectiveClassifier,
 )
+from sklearn_seapig.thresholds._base import at_least, at_most
 
 RULES = {
     "quantile": QuantileThreshold(0.8),
     "conformal": ConformalThreshold(0.8),
     "pac": ConformalThreshold(0.8, 0.1),
     "risk": RiskThreshold(0.3),
+    "sequence": RiskThreshold(0.3, method="fixed_sequence"),
     "sgr": RiskThreshold(0.3, method="sgr"),
     "cost": CostThreshold(0.3),
     "chow": CostThreshold(0.3, method="chow"),
@@ -50,7 +52,12 @@ def fit(rule, rows=slice(None), scale=lambda c: c):
 
 
 def state(rule):
-    return {key: value for key, value in vars(rule).items() if key.endswith("_")}
+    """Return the fitted attributes, those of nested rules in place of the rules."""
+    found = {key: value for key, value in vars(rule).items() if key.endswith("_")}
+    if "rules_" in found:
+        found["rules_"] = [state(nested) for nested in found["rules_"]]
+        found["pooled_rule_"] = state(found["pooled_rule_"])
+    return found
 
 
 def test_fit_returns_self_and_the_documented_attributes(rule):
@@ -69,8 +76,14 @@ def test_fit_returns_self_and_the_documented_attributes(rule):
 
 
 def test_fitted_state_is_arrays_and_plain_values(rule):
+    found = state(fit(rule))
+    for nested in [*found.pop("rules_", []), found.pop("pooled_rule_", {}), found]:
+        check_plain(nested)
+
+
+def check_plain(found):
     plain = (np.ndarray, float, int, str, bool, list, type(None))
-    for name, value in state(fit(rule)).items():
+    for name, value in found.items():
         assert isinstance(value, plain), name
         assert np.asarray(value).dtype.kind in "fiubU" or value is None
 
@@ -116,6 +129,44 @@ def test_a_failed_fit_leaves_the_rule_as_it_was(rule):
     with pytest.raises(ValueError, match="sample_weight"):
         rule.fit(CONFIDENCE, ERROR, groups=GROUPS, sample_weight=np.ones(3))
     assert vars(rule) == before
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        (0.95, "0.95", "0.95"),
+        (0.02, "0.02", "0.02"),
+        (1 - 0.9, "0.1", "0.1"),
+        (1, "1", "1"),
+        (30, "30", "30"),
+        (0.123449, "0.1234", "0.1235"),
+        (1 - 1e-5, "0.99999", "0.99999"),
+        (1e5 / (1e5 + 1), "0.99999", "0.999990001"),
+        (100 / 101, "0.990099", "0.9901"),
+        (2 / 3, "0.6666", "0.6667"),
+        (1234.5678, "1234", "1235"),
+    ],
+)
+def test_numbers_of_promises_are_rounded_to_the_weaker_side(value, least, most):
+    assert (at_least(value), at_most(value)) == (least, most)
+
+
+def test_no_sentence_promises_more_than_was_asked_for():
+    row = np.arange(1e5)
+    assert "probability >= 0.99999 (" in QuantileThreshold(1.0).fit(row).guarantee_
+    right = np.zeros(100_000)
+    assert "certainty 0.99999 (" in RiskThreshold(0.1, 1e-5).fit(row, right).guarantee_
+    assert "rows <= 0.1235 with" in RiskThreshold(0.123449).fit(row, right).guarantee_
+    assert "share 0.7654 of" in ConformalThreshold(0.76549, 0.1).fit(row).guarantee_
+
+
+def test_a_float32_loss_at_the_largest_loss_is_one():
+    error = np.zeros(100, dtype=np.float32)
+    error[3] = 0.1  # as a float64 0.10000000149
+    rule = RiskThreshold(0.05, max_loss=0.1).fit(np.arange(100.0), error)
+    assert rule.feasible_
+    with pytest.raises(ValueError, match=r"\[0, 0\.1\], got 0\.10001 in row 3"):
+        RiskThreshold(0.05, max_loss=0.1).fit(np.arange(100.0), np.where(error, 0.10001, 0))
 
 
 def test_input_is_not_written_to_nor_kept(rule):

@@ -33,10 +33,6 @@ class GroupThreshold(ThresholdRule):
     ----------
     groups_ : ndarray of shape (n_groups,)
         The groups with a bound of their own, sorted.
-    rules_ : list of threshold rule
-        The fitted rules of these groups.
-    pooled_rule_ : threshold rule
-        The rule fitted on all calibration rows together.
     thresholds_ : ndarray of shape (n_groups,)
         The bounds of the groups.
     group_sizes_ : ndarray of shape (n_groups,)
@@ -112,14 +108,14 @@ class GroupThreshold(ThresholdRule):
         sizes = np.array([len(at) for at in members])
         own = sizes >= self.min_size
         rules = [fitted(members[i]) for i in np.flatnonzero(own)]
-        pooled = self._pooled(fitted)
+        pooled = self._fit_pooled(fitted)
         feasible = np.array([getattr(rule, "feasible_", True) for rule in rules], dtype=bool)
         shared = self.unseen == "pooled" and not own.all()
         self._warn(labels[~own], labels[own][~feasible])
         return {
             "groups_": labels[own],
-            "rules_": rules,
-            "pooled_rule_": pooled,
+            "_rules": rules,
+            "_pooled": pooled,
             "thresholds_": np.array([rule.threshold_ for rule in rules], dtype=np.float64),
             "group_sizes_": sizes[own],
             "group_feasible_": feasible,
@@ -133,7 +129,7 @@ class GroupThreshold(ThresholdRule):
             "guarantee_": self._guarantee(own, _promise_of(pooled)),
         }
 
-    def _pooled(self, fitted):
+    def _fit_pooled(self, fitted):
         with warnings.catch_warnings():
             if self.unseen != "pooled":
                 warnings.simplefilter("ignore")  # no row is judged by it
@@ -180,7 +176,7 @@ class GroupThreshold(ThresholdRule):
             members, known, np.searchsorted(self.groups_, labels), strict=True
         ):
             if is_known or self.unseen == "pooled":
-                rule = self.rules_[i] if is_known else self.pooled_rule_
+                rule = self._rules[i] if is_known else self._pooled
                 accepted[at] = _accepted_by(rule, confidence[at])
         return accepted
 

@@ -141,7 +141,7 @@ def check_vector(values, name):
         if name in str(error):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name} must be a vector of numbers: {error}") from error
+        raise kind(f"{name} must be a vector of numbers: {str(error).splitlines()[0]}") from error
 
 
 def _check_finite(X, name):

@@ -124,12 +124,22 @@ def test_a_query_leaves_no_trace(everything, name):  # SP-CC-06
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_joblib_workers_get_what_one_gets(everything, backend):  # SP-CC-03
-    tasks = [(estimator, QUERIES[-1]) for estimator in everything.values()]
+    names = ("transform", "score_samples", "predict", "select")
+    methods = [
+        getattr(estimator, name)  # a worker could not import a function of this module
+        for estimator in everything.values()
+        for name in names
+        if hasattr(estimator, name)
+    ]
     found = joblib.Parallel(n_jobs=2, backend=backend)(
-        joblib.delayed(answers)(estimator, rows) for estimator, rows in tasks
+        joblib.delayed(method)(QUERIES[-1]) for method in methods
     )
-    for (estimator, rows), answer in zip(tasks, found, strict=True):
-        assert_same(answer, answers(estimator, rows))
+    for method, answer in zip(methods, found, strict=True):
+        expected = method(QUERIES[-1])
+        if isinstance(expected, dict):
+            assert_same(answer.values(), expected.values())
+        else:
+            np.testing.assert_array_equal(answer, expected)
 
 
 @pytest.mark.parametrize("name", ["EuclideanScore", "EnergyScore", "distances"])

@@ -5,6 +5,7 @@ import numpy as np
 LIMIT = 2**28
 LEAST_K = 48  # neighbors looked up at once; they take about a third longer than five
 PROBES = 16  # rows compared before all of them are
+SEARCHES = 4  # kept for each reference set: its own rows, calibration, train and test rows
 
 
 class SearchCache:
@@ -16,7 +17,9 @@ class SearchCache:
     returned is what the search would return, to the last bit: the k nearest rows are the first
     of the k + m nearest ones, and each distance is measured from its own two rows.
 
-    More neighbors are looked up than asked for, so that the next larger k needs no search.
+    More neighbors are looked up than asked for, so that the next larger k needs no search. Of each
+    reference set the last few searches are kept, so that the best estimator of a search, which
+    judges batch after batch, does not fill the memory. `clear` frees it.
 
     Attributes
     ----------
@@ -91,8 +94,8 @@ class _Kept:
 
     def with_search(self, key, rows, found):
         """Return a copy with one search more, in the place of a narrower one of the same rows."""
-        others = (s for s in self.searches if s[0] != key or not _equal(s[1], rows))
-        return _Kept(self.state, (*others, (key, rows.copy(), found)))
+        others = [s for s in self.searches if s[0] != key or not _equal(s[1], rows)]
+        return _Kept(self.state, (*others[1 - SEARCHES :], (key, rows.copy(), found)))
 
 
 def _equal(one, other):

@@ -207,6 +207,7 @@ class NeighborsScore(BaseScore):
         """Return distances and indices; `exclude` names a row that is no neighbor, for each row."""
         backend = find_backend(algorithm or self.search_spec_["name"])
         backend = backend.from_state(self._index_, self._device)
+        k = int(k)  # numpy's small integers would overflow
         search = search_cache.search if backend.exact else type(backend).search
         return search(backend, self._queries(Z), k, exclude)
 

@@ -285,3 +285,41 @@ def test_memory_beyond_the_data(dtype, kept, tmp_path):
         text=True,
     )
     assert 0.9 * kept < float(done.stdout) < data + 200
+
+
+def test_queries_written_to_afterwards_are_other_queries():
+    X, Q = rows(), rows(40, seed=1)
+    score = EuclideanScore().set_params(k=3).fit(X, X_cal=rows(50, seed=2))
+    score.score_samples(Q)
+    Q[:] += 1
+    plain = EuclideanScore(k=3).fit(X, X_cal=rows(50, seed=2))
+    np.testing.assert_array_equal(score.score_samples(Q), plain.score_samples(Q))
+
+
+@pytest.mark.parametrize("order", [SCORES, SCORES[::-1]])
+def test_scores_of_other_kinds_do_not_share_neighbors(order):
+    X, Q = rows(), rows(40, seed=1)
+    for cls in (*order, *order):
+        tuned = cls().set_params(k=3).fit(X, X_cal=rows(50, seed=2))
+        plain = cls(k=3).fit(X, X_cal=rows(50, seed=2))
+        np.testing.assert_array_equal(tuned.score_samples(Q), plain.score_samples(Q))
+
+
+def test_a_service_of_many_small_batches_does_not_grow(searches):
+    score = EuclideanScore().set_params(k=3).fit(rows(), X_cal=rows(50, seed=2))
+    for seed in range(20):
+        score.score_samples(rows(3, seed=seed))
+    (kept,) = search_cache._kept
+    assert len(kept.searches) <= 4
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("algorithm", ["exact", "hnsw", "ivf"])
+def test_grids_over_numpy_integers(score, algorithm):
+    X, Q = rows(300), rows(40, seed=1)
+    for k in (*np.array([1, 60], dtype=np.int64), np.int8(100), np.uint16(3)):
+        tuned = score(algorithm=algorithm).set_params(k=k).fit(X, X_cal=Q)
+        plain = score(int(k), algorithm=algorithm).fit(X, X_cal=Q)
+        np.testing.assert_array_equal(tuned.score_samples(Q), plain.score_samples(Q))
+        distances, _ = plain.kneighbors(Q, k=np.int64(2))
+        assert distances.shape == (40, 2)

@@ -145,3 +145,22 @@ def test_a_selective_model_comes_back_from_a_safe_file(tmp_path):  # SEC-09
     np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
     assert again.threshold_ == model.threshold_
     assert again.guarantee_ == model.guarantee_
+
+
+def test_the_coverage_that_a_detector_reports_is_what_fresh_rows_show():
+    # PY-12
+    pytest.importorskip("pyod")
+    from sklearn_seapig import PyODScore
+
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(60):
+        X, X_cal, fresh = (
+            rng.normal(size=(100, 3)),
+            rng.normal(size=(99, 3)),
+            rng.normal(size=(200, 3)),
+        )
+        score = PyODScore(quantile=0.9).fit(X, X_cal=X_cal)
+        shares.append(np.mean(score.predict(fresh) == 1))
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert abs(np.mean(shares) - 0.9) <= 3 * error

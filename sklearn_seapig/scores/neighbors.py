@@ -65,13 +65,16 @@ class EuclideanScore(NeighborsScore):
     The default search is exact at every size, and equal distances come in the order of the rows.
     float32 data are searched in float32 and measured in float64. Parameters set by `set_params`,
     as in GridSearchCV, make it remember what it found, see `sklearn_seapig.neighbors.search_cache`.
-    The reference rows are copied into memory once; a memory map is read, not kept.
+    That is at most 256 MiB, which ``search_cache.clear()`` frees. The reference rows are copied
+    into memory once; a memory map is read, not kept. From 100,000 rows of 256 features on, where
+    the spectrum is steep, coordinates of a quarter of their size are kept beside them: the search
+    is then cheaper than the matrix product, and exact still.
 
     ``algorithm="hnsw"`` (a graph of near rows) and ``"ivf"`` (lists of rows around means) use
     faiss on the CPU (``pip install 'sklearn-seapig[ann]'``). They may miss near rows, so that a
     row looks farther than it is, never nearer: distances are exact. How much they miss depends on
-    the data; `recall_check` measures it. The index is built in every `fit`, by one thread, since
-    it would else be another one each time.
+    the data (repeated rows hurt "hnsw"); `recall_check` measures it. The index is built in every
+    `fit`, by one thread, since it would else be another one each time.
 
     ``score_samples`` of a row that is in the reference set includes the match with itself. Without
     ``X_cal`` the bound is learned leave-one-out instead: each row is scored against all others.

@@ -126,7 +126,7 @@ def main_images(args):
     print("seconds of fit and of the product; multiples of the product; plain / in use")
     print("  rows                 n  chosen     fit product   plain  in use  faster     far  same")
     for kind in ("embeddings", "power law", "isotropic"):
-        for n in IMAGE_SIZES:
+        for n in args.image_sizes:
             run_images(kind, n, args.queries, args.k, args.repeats)
 
 
@@ -136,6 +136,7 @@ def main():
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", action="store_true")
+    parser.add_argument("--image-sizes", type=int, nargs="*", default=IMAGE_SIZES)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -32,12 +32,10 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
 MARKER = "<!-- written by hand from here on -->"
 SIZES = [(20_000, 64), (50_000, 512)]
+STEEP = ["--image-sizes", "200000", "--queries", "1000", "--repeats", "3"]
 MOST_OF_PYOD = 2_000_000  # numbers; its fit scores every row by a tree
 SCRIPTS = [
-    (
-        "Steep spectra",
-        ["bench_neighbors.py", *"--images --image-sizes 200000 --queries 1000 --repeats 3".split()],
-    ),
+    ("Steep spectra", ["bench_neighbors.py", "--images", *STEEP]),
     ("A grid search over k, stat and quantile", ["bench_search_cache.py"]),
     ("The same in float64", ["bench_search_cache.py", "--dtype", "float64"]),
     ("Logit scores and PCA", ["bench_scores.py"]),

@@ -310,27 +310,6 @@ def test_a_file_holds_the_rows_once(name, bytes_per_row):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("scale", [1, 1e-25])
-def test_the_index_built_again_proposes_what_the_one_of_faiss_does(name, scale):
-    X, Q = scale * rows(3000), scale * rows(200, seed=1)
-    made = backend(name, X)
-    queries, data = made._centered(Q), made._centered(X)
-    again = find_backend(name).from_state(pickle.loads(pickle.dumps(made.state())))
-    with _faiss._one_thread():
-        if name == "hnsw":
-            index = faiss.IndexHNSWFlat(12, _faiss.LINKS)
-            index.hnsw.efConstruction = _faiss.BUILD_WIDTH
-            index.add(data)
-        else:
-            index = faiss.index_factory(12, f"IVF{made._n_lists()},Flat")
-            index.train(data[:: max(1, 3000 // (made._n_lists() * _faiss.TRAIN_ROWS))])
-            index.add(data)
-            index.nprobe = _faiss._lists_read(index.nlist)
-        expected = made._candidates(index, queries, 20)
-    np.testing.assert_array_equal(again._candidates(again.live_index(), queries, 20), expected)
-
-
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [1e14, 1e25, 1e200])
 def test_a_reference_row_far_off_costs_the_others_nothing(name, size):
     X, Q = rows(kind="random"), rows(200, seed=1, kind="random")
@@ -359,19 +338,6 @@ def test_k_may_be_an_integer_of_numpy(name):
     made, Q = backend(name, X), torch.from_numpy(X[:5])
     for a, b in zip(made.search(Q, np.int64(3)), made.search(Q, 3), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_index_in_use_goes_with_its_state(name):
-    # SP-CC-06: and using it leaves no trace in the score.
-    fitted = EuclideanScore(algorithm=name).fit(rows(300))
-    before = pickle.dumps(fitted)
-    fitted.score_samples(rows(10, seed=1))
-    assert pickle.dumps(fitted) == before
-    key = id(fitted._index_[{"hnsw": "neighbors", "ivf": "means"}[name]])
-    assert key in _faiss._live_indexes._indexes
-    del fitted
-    assert key not in _faiss._live_indexes._indexes
 
 
 # scikit-learn

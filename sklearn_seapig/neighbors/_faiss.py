@@ -268,7 +268,8 @@ class IVFNeighbors(FaissNeighbors):
 
     def _candidates(self, index, rows, width):
         lists = _lists(self.learned["means"], rows, index.nprobe)
-        return index.search_preassigned(rows, width, lists, None)[1]
+        unused = np.zeros(lists.shape, np.float32)  # older faiss wants the distances to the means
+        return index.search_preassigned(rows, width, lists, unused)[1]
 
 
 def _lists(means, rows, count):

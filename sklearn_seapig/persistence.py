@@ -2,32 +2,49 @@
 
 import json
 import os
+import stat
 import struct
 import uuid
 import zlib
 from importlib import import_module
 from pathlib import Path
-from types import FunctionType, ModuleType
+from pkgutil import resolve_name
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
-import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 
 from . import _HOME, __version__
 from ._optional import extra
+from ._savable import refuse_what_cannot_return
 from ._state import check_version
 
 STAMP = "sklearn_seapig.json"
 
 # Parts of Pipelines, searches and cross-validations that skops leaves to the user. All they do when
-# they are loaded is to take attributes.
+# they are loaded is to take attributes. Of our functions only metrics are here: they compute a
+# number from numbers and call nothing that they are given.
 TRUSTED = {
+    "builtins.frozenset",
+    "builtins.range",
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn_seapig.metrics.scorer._SelectiveScorer",
+    "sklearn_seapig.metrics.failure.effective_reliability_score",
+    "sklearn_seapig.metrics.failure.failure_auroc_score",
+    "sklearn_seapig.metrics.failure.fpr_at_tpr",
+    *(
+        f"sklearn_seapig.metrics.risk_coverage.{name}"
+        for name in (
+            "augrc_score",
+            "aurc_score",
+            "coverage_at_risk",
+            "excess_aurc_score",
+            "normalized_aurc_score",
+            "risk_at_coverage",
+        )
+    ),
     *(
         f"sklearn.model_selection._split.{name}"
         for name in (
@@ -58,15 +75,15 @@ DAMAGES = (
     BadZipFile,
     EOFError,
     LookupError,
+    MemoryError,
     NotImplementedError,
+    OverflowError,
     RuntimeError,
     TypeError,
     ValueError,
     struct.error,
     zlib.error,
 )
-
-OPAQUE = (type, FunctionType, ModuleType)  # what is saved by its name
 
 
 def save(estimator, path):
@@ -78,14 +95,17 @@ def save(estimator, path):
         A score, rule or selective model of this package, or an estimator of scikit-learn (a
         Pipeline, a search) with or without them; fitted or not.
     path : str or path
-        The file, which is replaced if it exists, at once and when the new one is complete. Its
-        folder must exist. Files are named ``.skops`` by custom.
+        The file, which is replaced if it exists, at once and when the new one is complete and
+        on the disk; behind a symbolic link the file that it leads to. Its folder must exist.
+        Files are named ``.skops`` by custom.
 
     Raises
     ------
     TypeError
-        If `estimator` is none, or holds something that could not be read back: a torch module or
-        tensor, a memory map, a lambda. The message says where; the file is then as it was before.
+        If `path` is neither text nor a path. If `estimator` is none, or holds something that
+        could not be read back as it is: a torch module or tensor, a memory map, a lambda or
+        partial, a dict whose keys are not texts or numbers. The message says where; the file is
+        then as it was before.
     ValueError
         If `path` is no path of a file in a folder that exists.
     ImportError
@@ -104,6 +124,12 @@ def save(estimator, path):
     ``torch.save(module.state_dict(), ...)``, save what comes after it, and put an embedder in front
     of that again after loading.
 
+    A file that is replaced keeps its permissions; a new one has those that the umask leaves.
+
+    Saving takes about twice the memory that the estimator holds, as skops makes the file there.
+
+    Trees and types of your own are saved too, and need to be named in `trusted` of `load`.
+
     It is a file of skops with the version of this package in it, so ``skops.io.load`` reads it too.
 
     Examples
@@ -120,28 +146,61 @@ def save(estimator, path):
     >>> bool((same.score_samples(X) == score.score_samples(X)).all())
     True
     """
-    path = Path(path).absolute()
-    if path.is_dir() or not path.parent.is_dir():
+    path = Path(os.path.realpath(_as_path(path)))
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
         raise ValueError(f"path={str(path)!r} must be a file in a folder that exists.")
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator must be an estimator, got {type(estimator).__name__}.")
     skops = _skops("save")
-    _refuse_what_cannot_return(estimator, type(estimator).__name__, set())
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    refuse_what_cannot_return(estimator, type(estimator).__name__, set())
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    mode = stat.S_IMODE(path.stat().st_mode) & 0o777 if path.exists() else None
+
+    def create(name, flags):  # never with wider permissions, even while it is empty
+        return os.open(name, flags, 0o666 if mode is None else mode)
+
     try:
-        with open(temporary, "xb") as file:
-            try:
-                skops.dump(estimator, file)
-            except (TypeError, ValueError, RuntimeError) as error:
-                raise TypeError(
-                    f"{type(estimator).__name__} holds what skops cannot save ({error}); take it "
-                    "out, or use joblib.dump and load that file only where you trust it."
-                ) from error
-        with ZipFile(temporary, "a") as archive:
-            archive.writestr(STAMP, json.dumps({"version": __version__}))
+        with open(temporary, "x+b", opener=create) as file:
+            if mode is not None:  # the umask may have taken some of it
+                os.chmod(temporary, mode)
+            _write(skops, estimator, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write(skops, estimator, file):
+    kind = type(estimator).__name__
+    try:
+        skops.dump(estimator, file)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{kind} holds what skops cannot save ({error}); take it out, or use joblib.dump and "
+            "load that file only where you trust it."
+        ) from error
+    unknown = skops.get_untrusted_types(file=file)
+    lost = [name for name in unknown if not _is_trusted(name) and not _leads_somewhere(name)]
+    if lost:
+        raise TypeError(
+            f"{kind} holds objects of {', '.join(lost)}, which no import finds, so they could not "
+            "be loaded; take them out, or define their types at the top of a module."
+        )
+    with ZipFile(file, "a") as archive:
+        archive.writestr(STAMP, json.dumps({"version": __version__}))
+
+
+def _is_trusted(name, names=()):
+    return name in TRUSTED or name in names or _is_own(name)
+
+
+def _leads_somewhere(name):
+    try:
+        resolve_name(name)
+    except (AttributeError, ImportError, ValueError):
+        return False
+    return True
 
 
 def load(path, *, trusted=()):
@@ -168,10 +227,10 @@ def load(path, *, trusted=()):
     ------
     TypeError
         If the file names types that are not trusted, which are listed; or `trusted` is no list
-        (there is no ``trusted=True``).
+        (there is no ``trusted=True``), or `path` neither text nor a path.
     ValueError
         If the file is corrupted, no file of `save` (a pickle, say), or of a newer version of this
-        package. Nothing is then restored.
+        package, or a folder. Nothing is then restored.
     FileNotFoundError
         If there is no such file.
     ImportError
@@ -188,18 +247,28 @@ def load(path, *, trusted=()):
     the places that the file names, so a forged file can crash the process. For files of your own,
     name these types in `trusted`.
     """
-    path = Path(path)
+    path = _as_path(path)
+    if path.is_dir():
+        raise ValueError(f"path={str(path)!r} is a folder; name the file in it.")
     names = _type_names(trusted)
     skops = _skops("load")
     _check_format(path)
     unknown = _undamaged(path, skops.get_untrusted_types, file=path)
-    refused = [name for name in unknown if name not in names | TRUSTED and not _is_own(name)]
+    refused = [name for name in unknown if not _is_trusted(name, names)]
     if refused:
         raise TypeError(
-            f"{path} holds types that are not trusted: {', '.join(refused)}. Nothing was loaded. "
-            f"If you know them and who wrote the file, pass trusted={refused}."
+            f"{path} holds types that are not trusted: {', '.join(map(_shown, refused))}. Nothing "
+            "was loaded. If you know them and who wrote the file, pass "
+            f"trusted=[{', '.join(map(ascii, refused))}]."
         )
     return _undamaged(path, skops.load, path, trusted=unknown)
+
+
+def _as_path(path):
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(name, str):
+        raise TypeError(f"path must be a text or a path, got {type(path).__name__}.")
+    return Path(name)
 
 
 def _skops(for_what):
@@ -262,43 +331,17 @@ def _undamaged(path, read, *args, **kwargs):
     try:
         return read(*args, **kwargs)
     except DAMAGES as error:
+        asks = "asks for more memory than there is, or " if isinstance(error, MemoryError) else ""
         raise ValueError(
-            f"{path} is corrupted or no file of sklearn_seapig.save: {error}"
+            f"{path} {asks}is corrupted or no file of sklearn_seapig.save: {_printable(error)}"
         ) from error
 
 
-def _refuse_what_cannot_return(value, where, seen):
-    """Raise TypeError where a value holds what skops writes but does not read, or cannot write."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    reason = _why_it_cannot_return(value)
-    if reason is not None:
-        raise TypeError(f"{where} is {reason}")
-    if isinstance(value, dict):
-        parts = [(f"{where}[{key!r}]", part) for key, part in value.items()]
-    elif isinstance(value, (list, tuple, set)):
-        parts = [(f"{where}[{i}]", part) for i, part in enumerate(value)]
-    elif hasattr(value, "__dict__") and not isinstance(value, OPAQUE):
-        parts = [(f"{where}.{name}", part) for name, part in vars(value).items()]
-    else:
-        return
-    for place, part in parts:
-        _refuse_what_cannot_return(part, place, seen)
+def _shown(name):
+    """Return a name of a file as it is, or quoted where it is none that Python code would have."""
+    return name if name.isascii() and name.replace(".", "").isidentifier() else ascii(name)
 
 
-def _why_it_cannot_return(value):
-    kind = type(value).__name__
-    if isinstance(value, torch.nn.Module):
-        return (
-            f"a torch module ({kind}), which cannot be saved without code. Keep its weights with "
-            "torch.save(module.state_dict(), ...), save the estimators that come after it, and put "
-            "it in front of them again after loading."
-        )
-    if isinstance(value, (torch.Tensor, torch.Generator, torch.dtype)):
-        return f"a {kind} of torch, which skops cannot save; use what numpy has for it."
-    if isinstance(value, np.memmap):
-        return "a memory map, which skops cannot save; load the estimator without mmap_mode first."
-    if isinstance(value, FunctionType) and not value.__qualname__.isidentifier():
-        return f"{value.__qualname__}, a function that no name leads to; use one with a name."
-    return None
+def _printable(error):
+    """Return what an error says, in which a forged file may have put control characters."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))

@@ -1,11 +1,15 @@
 """A fitted estimator comes back as it was; the ids are fault cases of a test."""
 
+import collections
 import contextlib
 import copy
+import functools
 import inspect
+import io
 import json
 import os
 import pickle
+import stat
 import subprocess
 import sys
 import warnings
@@ -52,6 +56,7 @@ from sklearn_seapig import (
     TemperatureScaler,
     TorchEmbedder,
     load,
+    metrics,
     save,
 )
 from sklearn_seapig._state import OnDevice
@@ -362,6 +367,13 @@ def a_network():
     return torch.nn.Linear(3, 2)
 
 
+def an_array(*values):
+    found = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        found[i] = value
+    return found
+
+
 UNSAVABLE = {
     "module": (
         lambda folder: make_pipeline(TorchEmbedder(a_network(), "forward"), EuclideanScore()),
@@ -378,6 +390,42 @@ UNSAVABLE = {
     "lambda": (
         lambda folder: FunctionTransformer(lambda X: X),
         r"FunctionTransformer\.func is .*<lambda>, a function that no name leads to",
+    ),
+    "partial": (
+        lambda folder: FunctionTransformer(functools.partial(np.clip, a_min=0)),
+        r"FunctionTransformer\.func is a functools\.partial.*kw_args",
+    ),
+    "bool keys": (  # skops reads bool("False"), which is True
+        lambda folder: SelectiveClassifier(LogisticRegression(class_weight={False: 9, True: 1})),
+        r"estimator\.class_weight is a dict with the key False",
+    ),
+    "None as a key": (
+        lambda folder: FunctionTransformer(kw_args={"by": {None: 1}}),
+        r"kw_args\['by'\] is a dict with the key None",
+    ),
+    "keys of one text": (  # skops keeps one of them
+        lambda folder: FunctionTransformer(kw_args={"by": {1: 2, "1": 3}}),
+        r"kw_args\['by'\] is a dict with keys \[1, '1'\] of which two have the same text",
+    ),
+    "defaultdict": (  # skops gives its keys as keywords
+        lambda folder: FunctionTransformer(kw_args={"by": collections.defaultdict(int, {1: 2})}),
+        r"kw_args\['by'\] is a defaultdict with the key 1",
+    ),
+    "tensor in an array": (
+        lambda folder: FunctionTransformer(kw_args={"by": an_array(torch.ones(()), None)}),
+        r"kw_args\['by'\]\.flat\[0\] is a Tensor of torch",
+    ),
+    "lists in a table": (
+        lambda folder: FunctionTransformer(kw_args={"by": an_array([1], (2, 3)).reshape(1, 2)}),
+        r"kw_args\['by'\] is an object array of 2 dimensions that holds a list",
+    ),
+    "no dimensions": (
+        lambda folder: FunctionTransformer(kw_args={"by": np.array(None, dtype=object)}),
+        r"kw_args\['by'\] is an object array of no dimensions",
+    ),
+    "no name": (
+        lambda folder: FunctionTransformer(kw_args={"by": ...}),
+        r"FunctionTransformer holds objects of builtins\.ellipsis, which no import finds",
     ),
     "memory map": (
         lambda folder: by_joblib(EuclideanScore().fit(LOGITS), folder, mmap_mode="r"),
@@ -396,6 +444,112 @@ def test_save_refuses_what_load_could_not_read(name, tmp_path):
     with pytest.raises(TypeError, match=message):
         save(estimator, path)
     assert path.read_bytes() == b"as it was"
+    assert [name for name in os.listdir(tmp_path) if name.endswith(".part")] == []
+
+
+@needs_skops
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: 2, -3: 4},
+        {"a": 1, "b": 2},
+        {0.1: 1, np.inf: 2},
+        {np.str_("a"): 1, np.str_("b"): 2},
+        {np.int64(3): 1, 4: 2},
+        an_array("a", None, 2.5, True),
+        an_array([1], (2, 3)),
+        an_array("a", None, 2.5, True).reshape(2, 2),
+        range(2, 9, 3),
+        frozenset({1, 2}),
+    ],
+    ids=repr,
+)
+def test_parameters_return_as_they_were(value, tmp_path):
+    back = by_skops(FunctionTransformer(kw_args={"by": value}), tmp_path).kw_args["by"]
+    assert type(back) is type(value)
+    assert repr(back) == repr(value)  # with the types of keys and items
+
+
+METRICS = {
+    "augrc_score": {},
+    "aurc_score": {},
+    "coverage_at_risk": {"target": 0.3},
+    "effective_reliability_score": {"cost": 2.0},
+    "excess_aurc_score": {},
+    "failure_auroc_score": {},
+    "fpr_at_tpr": {},
+    "normalized_aurc_score": {},
+    "risk_at_coverage": {"coverage": 0.5},
+}
+
+
+@needs_skops
+@pytest.mark.parametrize("name", METRICS)
+def test_a_search_by_our_metrics_loads_without_further_trust(name, tmp_path):
+    search = GridSearchCV(
+        SelectiveClassifier(LogisticRegression(C=0.01), EuclideanScore(), random_state=0),
+        {"confidence__k": range(2, 4)},
+        scoring=make_selective_scorer(getattr(metrics, name), **METRICS[name]),
+        cv=StratifiedKFold(2),
+    ).fit(LOGITS, Y)
+    save(search, tmp_path / "search.skops")
+    back = load(tmp_path / "search.skops")
+    assert back.param_grid == {"confidence__k": range(2, 4)}
+    assert back.score(LOGITS, Y) == search.score(LOGITS, Y)
+
+
+@needs_skops
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, monkeypatch):
+    path, plain, seen = tmp_path / "score.skops", tmp_path / "plain", []
+    save(EuclideanScore(), path)
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode  # what the umask leaves
+
+    def look(file):
+        seen.append(stat.S_IMODE(os.fstat(file).st_mode))
+
+    monkeypatch.setattr("sklearn_seapig.persistence.os.fsync", look)
+    for mode in (0o600, 0o640, 0o666):
+        path.chmod(mode)
+        save(EuclideanScore(k=3), path)
+        assert seen.pop() == mode  # before it has its name
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert load(path).k == 3
+
+
+@needs_skops
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make symbolic links")
+def test_save_follows_a_symbolic_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "score.skops", tmp_path / "link.skops"
+    save(EuclideanScore(k=1), target)
+    link.symlink_to(target)
+    save(EuclideanScore(k=3), link)
+    assert link.is_symlink()
+    assert load(target).k == load(link).k == 3
+
+
+@needs_skops
+@pytest.mark.skipif(os.name == "nt", reason="whole paths are short on Windows")
+def test_a_long_name_is_no_problem(tmp_path):
+    path = tmp_path / ("x" * 240 + ".skops")
+    save(EuclideanScore(k=3), path)
+    assert load(path).k == 3
+
+
+@needs_skops
+@pytest.mark.parametrize("path", [None, 3, b"x", io.BytesIO()], ids=["None", "3", "bytes", "file"])
+def test_what_is_no_path_is_named(path):
+    for call in (lambda: save(EuclideanScore(), path), lambda: load(path)):
+        with pytest.raises(TypeError, match=f"path must be .* got {type(path).__name__}"):
+            call()
+
+
+@needs_skops
+def test_a_folder_is_no_file_to_load(tmp_path):
+    with pytest.raises(ValueError, match=r"path=.* is a folder"):
+        load(tmp_path)
 
 
 @needs_skops

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import io
 import json
 import os
 import pickle
@@ -156,6 +157,35 @@ def test_nothing_in_our_modules_is_trusted_but_public_estimators(module, name, l
     with pytest.raises(TypeError, match="not trusted") as error:
         load(path)
     assert f"{module}.{name}" in str(error.value)
+
+
+@pytest.mark.parametrize("length", [10**14, 10**30])
+def test_an_array_that_claims_to_be_huge_is_damage(length, tmp_path):
+    path = tmp_path / "forged.skops"
+    save(EuclideanScore().fit(X), path)
+    with ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = io.BytesIO()
+    claim = {"descr": "<f8", "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(header, claim)
+    name = next(name for name in members if name.endswith(".npy"))
+    members[name] = header.getvalue()
+    with ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(ValueError, match=r"forged\.skops .*is corrupted"):
+        load(path)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_refusals_repeat_no_control_characters_of_a_file(trusted, tmp_path):
+    path, name = tmp_path / "forged.skops", "Evil\x1b[2J\nall is\u202e fine"
+    forge(path, EuclideanScore(), lambda schema: schema.update({"__class__": name}))
+    names = [f"{EuclideanScore.__module__}.{name}"] if trusted else []
+    with pytest.raises((TypeError, ValueError)) as error:
+        load(path, trusted=names)
+    assert "Evil" in str(error.value)
+    assert str(error.value).isprintable()
 
 
 def test_a_forged_call_of_ours_is_not_made(tmp_path):

@@ -85,6 +85,7 @@ def from_numpy(array, device="cpu"):
 
     The view must not be written to; the array may be read-only or a memory map.
     """
+    _mind_fork()
     device = torch.device(device)
     if device.type != "cpu":
         return _device_copies.get(array, device)

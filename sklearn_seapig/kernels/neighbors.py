@@ -15,11 +15,12 @@ import math
 
 import torch
 
+from .selection import update
+
 SLACK = 16  # candidates beyond k: the excluded row, and room up to the first bound left out
-GROUP = 16  # columns that share one minimum; top-k then sorts minima instead of columns
 TILE = {"cpu": (256, 4096), "other": (4096, 32768)}  # queries x rows of one matrix product
 TIE_ROWS = (64, 4096)  # rows per step of the exhaustive search: the first, the largest
-MEASURED_BYTES = 2**22  # size of one block of differences: it should stay in the cache
+MEASURED_BYTES = 2**21  # size of one block of differences: it should stay in the cache
 
 
 def knn(queries, reference, k, *, center, scale=None, exclude=None, device=None):
@@ -99,16 +100,26 @@ class Points:
     def __len__(self):
         return len(self.reference)
 
-    def __getitem__(self, index):
-        """Return points in float64, exactly."""
-        rows = self.reference[index].to(torch.float64)
-        return rows if self.scale is None else rows * self.scale[index].unsqueeze(-1)
+    def minus(self, index, queries):
+        """Return the differences of points and queries in float64, exactly.
+
+        In place, as it is faster by half; index_select, as brackets take several times longer.
+        """
+        gap = self.reference.index_select(0, index.flatten()).to(torch.float64)
+        if self.scale is not None:
+            gap *= self.scale.index_select(0, index.flatten()).unsqueeze(1)
+        gap = gap.view(*index.shape, self.reference.shape[1])
+        gap -= queries
+        return gap
 
     def centered(self, block, dtype):
         """Return the points of a slice minus the centre."""
-        if self.scale is not None or dtype == torch.float64:
-            return (self[block] - self.center).to(dtype)
-        return (self.reference[block] - self.center).to(dtype)
+        rows = self.reference[block]
+        if self.scale is not None:
+            rows = rows.to(torch.float64) * self.scale[block].unsqueeze(1)
+        elif dtype == torch.float64:
+            rows = rows.to(torch.float64)
+        return (rows - self.center).to(dtype)
 
 
 def _candidates(queries, points, size, dtype, device):
@@ -137,8 +148,7 @@ def _candidates(queries, points, size, dtype, device):
         for i, a in enumerate(centered.split(query_step)):
             bounds = buffer[: len(a) * len(rows)].view(len(a), len(rows))
             torch.addmm(bias, a, rows.T, alpha=-2, out=bounds)
-            value, index = smallest(bounds, size)
-            best[i] = merge(best[i], (value, index + start), size)
+            best[i] = update(best[i], bounds, start, size)
     value = torch.cat([v for v, _ in best]).to(norm)
     index = torch.cat([i for _, i in best]).to(norm.device)
     if size == n:
@@ -163,32 +173,6 @@ def products_are_rounded():
         return True
 
 
-def smallest(values, size):
-    """Return the `size` smallest values of each row and their columns, in any order.
-
-    The smallest values lie in the `size` groups with the smallest minima, and minima are cheap.
-    """
-    groups = values.shape[1] // GROUP
-    if groups < 2 * size:
-        return values.topk(min(size, values.shape[1]), dim=1, largest=False, sorted=False)
-    grouped = values[:, : groups * GROUP].unflatten(1, (GROUP, groups))
-    chosen = grouped.amin(dim=1).topk(size, dim=1, largest=False, sorted=False).indices
-    member = torch.arange(GROUP, device=values.device) * groups
-    column = (chosen.unsqueeze(1) + member.unsqueeze(1)).flatten(1)
-    rest = torch.arange(groups * GROUP, values.shape[1], device=values.device)
-    column = torch.cat([column, rest.expand(len(values), -1)], dim=1)
-    value, at = values.gather(1, column).topk(size, dim=1, largest=False, sorted=False)
-    return value, column.gather(1, at)
-
-
-def merge(old, new, size):
-    if old is None:
-        return new
-    value, index = (torch.cat(pair, dim=1) for pair in zip(old, new, strict=True))
-    value, at = value.topk(min(size, value.shape[1]), dim=1, largest=False, sorted=False)
-    return value, index.gather(1, at)
-
-
 def _nearest(queries, points, candidates, k, exclude):
     """Measure the candidates of each query and return the k nearest by (distance, index)."""
     candidates = candidates.sort(dim=1).values
@@ -197,7 +181,9 @@ def _nearest(queries, points, candidates, k, exclude):
     distance = torch.empty(candidates.shape, dtype=torch.float64, device=candidates.device)
     for start in range(0, len(queries), step):
         some = slice(start, start + step)
-        gap = points[candidates[some]] - queries[some].to(torch.float64).unsqueeze(1)
+        gap = points.minus(
+            candidates[some].clamp(min=0), queries[some].to(torch.float64).unsqueeze(1)
+        )
         distance[some] = euclidean_norm(gap)
     distance[candidates < 0] = math.inf
     if exclude is not None:
@@ -247,7 +233,8 @@ def _exhaustive(queries, points, k, within, exclude):
                 _exclude_reached(reached, exclude[a], start)
             for block in reached.nonzero().split(max(1, MEASURED_BYTES // (8 * width))):
                 pair = (a[block[:, 0]], block[:, 1] + start)
-                measured = euclidean_norm(points[pair[1]] - queries[pair[0]].to(torch.float64))
+                gap = points.minus(pair[1], queries.index_select(0, pair[0]).to(torch.float64))
+                measured = euclidean_norm(gap)
                 closer = measured < distance[pair[0], -1]
                 if closer.any():
                     pair = pair[0][closer], pair[1][closer]

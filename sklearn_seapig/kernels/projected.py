@@ -12,7 +12,8 @@ import torch
 
 from . import neighbors
 from .images import ROW_STEP, burden, query_images, reach_of
-from .neighbors import GROUP, MEASURED_BYTES, Points, euclidean_norm, knn, measure
+from .neighbors import MEASURED_BYTES, Points, euclidean_norm, knn, measure
+from .selection import GROUP, update, within
 
 SEED = 4  # one block of rows in so many is looked through for the first neighbors
 MANY = 0.1  # the burden that a query is given up for
@@ -88,8 +89,7 @@ def _first_guess(tile, points, k, images):
     buffer = tile.short.new_empty(QUERY_STEP * ROW_STEP)
     for start in range(0, len(points), SEED * ROW_STEP):
         bounds = _bounds(tile, images.short[start : start + ROW_STEP], buffer)
-        value, index = neighbors.smallest(bounds, size)
-        best = neighbors.merge(best, (value, index + start), size)
+        best = update(best, bounds, start, size)
     options = {"scale": points.scale, "exclude": tile.exclude}
     return measure(tile.rows, points.reference, best[1], k, **options)[0][:, -1]
 
@@ -99,12 +99,12 @@ def _left(tile, reach, images):
     kept, total, buffer = [], 0, tile.short.new_empty(QUERY_STEP * ROW_STEP)
     for start in range(0, len(images.short), ROW_STEP):
         bounds = _bounds(tile, images.short[start : start + ROW_STEP], buffer)
-        for query, column in zip(*_within(bounds, reach), strict=True):
+        pairs = (part.split(PAIRS) for part in within(bounds, reach))
+        for query, column, bound in zip(*pairs, strict=True):
             row = column + start
             # index_select, here and below: it is several times faster than an index in brackets.
-            bound = bounds.flatten().index_select(0, query * bounds.shape[1] + column)
             more = images.more.index_select(0, row)
-            bound += more.mul_(tile.more.index_select(0, query)).sum(dim=1)
+            bound = bound + more.mul_(tile.more.index_select(0, query)).sum(dim=1)
             near = bound <= reach.index_select(0, query)
             if tile.exclude is not None:
                 near &= row != tile.exclude.index_select(0, query)
@@ -121,25 +121,6 @@ def _bounds(tile, short, buffer):
     return torch.mm(tile.short, short.T, out=out)
 
 
-def _within(bounds, reach):
-    """Return (queries, columns) of the bounds within reach, each as a list of blocks.
-
-    Minima over groups are cheap, and few of them are within reach.
-    """
-    groups = bounds.shape[1] // GROUP
-    if bounds.shape[1] % GROUP:
-        query, column = (bounds <= reach.unsqueeze(1)).nonzero().T.contiguous()
-        return query.split(PAIRS), column.split(PAIRS)
-    minima = bounds.unflatten(1, (GROUP, groups)).amin(dim=1)
-    query, group = (minima <= reach.unsqueeze(1)).nonzero().T.contiguous()
-    column = group.unsqueeze(1) + torch.arange(GROUP, device=group.device) * groups
-    place = (query * bounds.shape[1]).unsqueeze(1) + column
-    value = bounds.flatten().index_select(0, place.flatten()).view(place.shape)
-    hit = (value <= reach.index_select(0, query).unsqueeze(1)).flatten().nonzero()[:, 0]
-    query = query.index_select(0, hit // GROUP)
-    return query.split(PAIRS), column.flatten().index_select(0, hit).split(PAIRS)
-
-
 def _smallest_pairs(n_queries, k, query, row, value):
     """Return the k smallest values of each query and their rows, by (value, row)."""
     smallest = value.new_full((n_queries, k), math.inf)
@@ -153,6 +134,6 @@ def _measured(tile, points, query, row):
     step = max(1, MEASURED_BYTES // (8 * tile.rows.shape[1]))
     for start in range(0, len(query), step):
         some = slice(start, start + step)
-        gap = points[row[some]] - tile.rows.index_select(0, query[some]).to(torch.float64)
-        distance[some] = euclidean_norm(gap)
+        queries = tile.rows.index_select(0, query[some]).to(torch.float64)
+        distance[some] = euclidean_norm(points.minus(row[some], queries))
     return distance

@@ -22,7 +22,7 @@ OVERLAP = 0.1  # share of calibration rows equal to reference rows that is worth
 _AGGREGATE = {
     "max": lambda distances: distances[:, -1],
     "mean": lambda distances: distances.mean(axis=1),
-    "median": lambda distances: np.median(distances, axis=1),
+    "median": lambda distances: _middle(distances),
     "min": lambda distances: distances[:, 0],
 }
 
@@ -174,6 +174,7 @@ class NeighborsScore(BaseScore):
             self._check_k(self.k, self._n_reference(), 1, " to calibrate on the fit rows")
             n_seen.append(len(seen))
             rows = Z[from_numpy(seen).to(Z.device)]
+            distances = distances.copy()  # may be kept for the next search
             distances[seen] = self._search_unseen(rows, self.k, indices[seen, 0])[0]
         return distances
 
@@ -237,6 +238,12 @@ class NeighborsScore(BaseScore):
     def _queries(self, Z):
         """Return the rows in the space of the reference rows."""
         return Z
+
+
+def _middle(distances):
+    """Return the median of each row; the rows are sorted already."""
+    k = distances.shape[1]
+    return (distances[:, (k - 1) // 2] + distances[:, k // 2]) / 2
 
 
 def chunks(Z):

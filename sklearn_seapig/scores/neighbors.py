@@ -328,7 +328,7 @@ class MahalanobisScore(NeighborsScore):
         row = torch.as_tensor(exclude, device=Z.device)
         index = torch.as_tensor(index, device=Z.device).sort(dim=1).values
         distances, indices = nearest_without_row(points, row, index, k, weight)
-        reached = torch.as_tensor(near[:, -1], device=Z.device) * least_without_row(n)
+        reached = from_numpy(near[:, -1]).to(Z.device) * least_without_row(n)
         rest = ((distances[:, -1] > reached) & (width < n - 1)).nonzero()[:, 0]
         if len(rest):
             index = candidates_without_row(points, row[rest], k, weight)

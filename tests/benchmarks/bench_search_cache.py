@@ -8,6 +8,7 @@ Run:  python tests/benchmarks/bench_search_cache.py
 """
 
 import argparse
+import statistics
 import time
 
 import numpy as np
@@ -65,16 +66,13 @@ def seconds(estimator, grid, X, y, max_bytes=search_cache.max_bytes):
         return time.perf_counter() - start, counter.calls
 
 
-def report(name, value, calls):
-    print(f"  {name:<26} {value:8.2f} s  {len(calls)} searches {sorted(set(calls))}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--features", type=int, default=256)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--largest-k", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     X = rng.standard_normal((args.rows, args.features)).astype(args.dtype)
@@ -84,19 +82,27 @@ def main():
     one = {name: values[-1:] for name, values in grid.items()}
     print(
         f"{args.rows:,} x {args.features} {args.dtype}, k up to {args.largest_k}, 5 folds, "
-        f"{torch.get_num_threads()} threads"
+        f"{torch.get_num_threads()} threads; medians of {args.repeats} runs in turn"
     )
+    calls = {}
     seconds(
         EuclideanScore(), {name: values[:1] for name, values in grid.items()}, X[:2000], y[:2000]
     )
-    base, calls = seconds(Nothing(), grid, X, y)
-    report("300 candidates, nothing", base, calls)
-    single, calls = seconds(EuclideanScore(), one, X, y, max_bytes=0)
-    report("1 candidate, nothing kept", single, calls)
-    kept, calls = seconds(EuclideanScore(), one, X, y)
-    report("1 candidate", kept, calls)
-    total, calls = seconds(EuclideanScore(), grid, X, y)
-    report("300 candidates", total, calls)
+    runs = {
+        "300 candidates, nothing": (Nothing(), grid, search_cache.max_bytes),
+        "1 candidate, nothing kept": (EuclideanScore(), one, 0),
+        "1 candidate": (EuclideanScore(), one, search_cache.max_bytes),
+        "300 candidates": (EuclideanScore(), grid, search_cache.max_bytes),
+    }
+    times = {name: [] for name in runs}
+    for _ in range(args.repeats):
+        for name, (estimator, some, max_bytes) in runs.items():
+            spent, calls[name] = seconds(estimator, some, X, y, max_bytes)
+            times[name].append(spent)
+    base, single, _, total = (statistics.median(spent) for spent in times.values())
+    for name, spent in times.items():
+        count = f"{len(calls[name])} searches {sorted(set(calls[name]))}"
+        print(f"  {name:<26} {statistics.median(spent):8.2f} s  {count}")
     print(f"  (300 - nothing) / 1 candidate, nothing kept = {(total - base) / single:.2f}")
 
 

@@ -34,6 +34,7 @@ def accepted(step, args):
 
 
 def warn_other_tree(task):
+    """Warn of a task of pytorch_lightning, whose Trainer takes no module of lightning."""
     if any(cls.__module__.startswith("pytorch_lightning.") for cls in type(task).__mro__):
         warn(
             f"task={type(task).__name__} comes from pytorch_lightning, this class from lightning: "

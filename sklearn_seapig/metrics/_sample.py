@@ -4,7 +4,6 @@ Every metric is a function of blocks that lie along the last axis. One row of bl
 many rows are resamples of it: both are measured by the same code.
 """
 
-import copy
 from functools import cached_property
 from typing import NamedTuple
 
@@ -82,10 +81,10 @@ class Sample:
 
     def resampled(self, counts):
         """Return the samples that hold row i ``counts[..., i]`` times."""
-        other = copy.copy(self)
+        other = object.__new__(Sample)
         # The orders are found here, so that every resample shares them.
         shared = {"_by_confidence": self._by_confidence, "_by_loss": self._by_loss}
-        other.__dict__ = {**shared, "loss": self.loss, "weight": self.weight, "counts": counts}
+        vars(other).update(shared, loss=self.loss, weight=self.weight, counts=counts)
         return other
 
     def _blocks(self, order, starts, keys):

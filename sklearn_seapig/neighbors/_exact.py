@@ -34,7 +34,8 @@ class ExactNeighbors:
         # unlike the mean it stays there when a few rows are far away.
         some = slice(None, None, max(1, len(X) // CENTER_ROWS))
         rows = X[some] if scale is None else X[some] * scale[some, None]
-        self.center = np.median(rows, axis=0).astype(rows.dtype)
+        # Not the mean of the middle two, which overflows near the largest float.
+        self.center = np.partition(rows, len(rows) // 2, axis=0)[len(rows) // 2]
         self.images = {}
         if self.device.type == "cpu":
             with exact_arithmetic(self.device):

@@ -628,3 +628,16 @@ def test_a_grid_over_numpy_integers_works(score):
         expected = clone(score).set_params(k=int(k)).fit(X)
         fitted = clone(score).set_params(k=k).fit(X)
         np.testing.assert_array_equal(fitted.calibration_scores_, expected.calibration_scores_)
+
+
+@pytest.mark.parametrize(
+    ("score", "dtype"),
+    [(EuclideanScore, np.float32), (EuclideanScore, np.float64), (CosineScore, np.float32)],
+)
+def test_values_near_the_largest_float_are_searched_without_overflow(score, dtype):
+    X = np.full((6, 2), np.finfo(dtype).max / 2, dtype=dtype)
+    X[::2] *= np.array([1, -1], dtype=dtype)
+    with np.errstate(all="raise"):
+        distances, indices = score(k=3).fit(X).kneighbors(X)
+    np.testing.assert_array_equal(indices, [[0, 2, 4], [1, 3, 5]] * 3)
+    np.testing.assert_allclose(distances, 0, atol=1e-12)

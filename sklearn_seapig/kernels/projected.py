@@ -74,10 +74,10 @@ def _search(rows, points, k, images, exclude):
     query, row, bound = left
     # The rows of smallest bound are nearly always the neighbors, so few of the others are left.
     _, nearest = _smallest_pairs(len(found), k, query, row, bound)
-    within, _ = measure(
+    farthest, _ = measure(
         tile.rows, points.reference, nearest, k, scale=points.scale, exclude=tile.exclude
     )
-    reach = torch.minimum(reach, reach_of(within[:, -1], tile.norm, images.axes))
+    reach = torch.minimum(reach, reach_of(farthest[:, -1], tile.norm, images.axes))
     near = (bound <= reach.index_select(0, query)).nonzero()[:, 0]
     query, row = query.index_select(0, near), row.index_select(0, near)
     return found, *_smallest_pairs(len(found), k, query, row, _measured(tile, points, query, row))

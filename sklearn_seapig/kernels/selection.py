@@ -39,10 +39,12 @@ def update(best, values, start, size):
     """Return the `size` smallest of `best`, None at first, and of the block that starts there.
 
     Once `size` are known, the largest of them bounds what is still of interest: from then on the
-    entries of a block that reach it are picked out, as long as they are few.
+    entries of a block that reach it are picked out, as long as they are few. NaN counts as large;
+    after a row of nothing else, nothing more is taken for that row.
     """
     full = best is not None and best[0].shape[1] == size
-    near = within(values, best[0].amax(dim=1), most=size * len(values)) if full else None
+    most = min(size, values.shape[1] // GROUP // 2) * len(values)
+    near = within(values, best[0].amax(dim=1), most) if full else None
     if near is None:
         value, column = smallest(values, size)
         return merge(best, (value, column + start), size)
@@ -61,19 +63,21 @@ def update(best, values, start, size):
 def within(values, limit, most=None):
     """Return rows, columns and values of the entries up to the limit of their row, row by row.
 
-    None where there are more than `most` groups to look into.
+    None where more than `most` groups (entries, where columns are no whole groups) reach it.
     """
     n_columns = values.shape[1]
     groups = n_columns // GROUP
     if n_columns % GROUP:
-        row, column = (values <= limit.unsqueeze(1)).nonzero().T.contiguous()
-        if most is not None and len(row) > most:
+        reached = values <= limit.unsqueeze(1)
+        if most is not None and reached.sum() > most:
             return None
+        row, column = reached.nonzero().T.contiguous()
         return row, column, _take(values, row * n_columns + column)
     minima = values.unflatten(1, (GROUP, groups)).amin(dim=1)
-    row, group = (minima <= limit.unsqueeze(1)).nonzero().T.contiguous()
-    if most is not None and len(row) > most:
+    reached = minima <= limit.unsqueeze(1)
+    if most is not None and reached.sum() > most:
         return None
+    row, group = reached.nonzero().T.contiguous()
     column = _members(group, groups)
     value = _take(values, ((row * n_columns).unsqueeze(1) + column).flatten()).view(column.shape)
     hit = (value <= limit.index_select(0, row).unsqueeze(1)).flatten().nonzero()[:, 0]

@@ -141,12 +141,15 @@ class BaseLogitScore(BaseScore):
         self.temperature_ = float(self.temperature_)
 
     def _score(self, Z):
-        blocks = []
-        for rows in row_blocks(Z):
-            units = as_units(Z[rows].to(torch.float64), self.task, bool(self.members))
-            labels = self._combine(units / self.temperature_)
-            blocks.append(_AGGREGATE[self.aggregate](labels))
-        return torch.cat(blocks)
+        return torch.cat([self._score_block(Z[rows].to(torch.float64)) for rows in row_blocks(Z)])
+
+    def _score_block(self, Z):
+        if len(Z) == 1:
+            # torch splits a sum over one long row between its threads, and then it rounds otherwise
+            # than the same row among others.
+            return self._score_block(Z.expand(2, *Z.shape[1:]))[:1]
+        units = as_units(Z, self.task, bool(self.members))
+        return _AGGREGATE[self.aggregate](self._combine(units / self.temperature_))
 
 
 def _are_probabilities(Z, members):

@@ -19,10 +19,17 @@ CHUNK = 32768  # rows that are prepared and searched at once, at most
 CHUNK_BYTES = 2**25  # their size in float64, at most
 OVERLAP = 0.1  # share of calibration rows equal to reference rows that is worth a warning
 
+
+def _middle(distances):
+    """Return the median of each row; the rows are sorted already."""
+    k = distances.shape[1]
+    return distances[:, (k - 1) // 2 : k // 2 + 1].mean(axis=1)
+
+
 _AGGREGATE = {
     "max": lambda distances: distances[:, -1],
     "mean": lambda distances: distances.mean(axis=1),
-    "median": lambda distances: _middle(distances),
+    "median": _middle,
     "min": lambda distances: distances[:, 0],
 }
 
@@ -238,12 +245,6 @@ class NeighborsScore(BaseScore):
     def _queries(self, Z):
         """Return the rows in the space of the reference rows."""
         return Z
-
-
-def _middle(distances):
-    """Return the median of each row; the rows are sorted already."""
-    k = distances.shape[1]
-    return (distances[:, (k - 1) // 2] + distances[:, k // 2]) / 2
 
 
 def chunks(Z):

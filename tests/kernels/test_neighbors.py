@@ -254,6 +254,24 @@ def test_one_thread_and_two(name):
     np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
+@pytest.mark.parametrize("n", [1, 49])
+def test_one_long_row_is_measured_as_by_one_thread(n):
+    # torch splits the sum of a single row of more than 32,768 numbers between its threads.
+    rng = np.random.default_rng(0)
+    X, Q = rng.random((2, 150_000), dtype=np.float32), rng.random((3, 150_000), dtype=np.float32)
+    X = X[np.arange(n) % 2]  # equal rows, so that all stages of the search measure
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            found += [search(Q, X, 1)[0], np.concatenate([search(q[None], X, 1)[0] for q in Q])]
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
 @pytest.fixture
 def torch_settings():
     """Put torch's global settings back, whatever a test does to them."""

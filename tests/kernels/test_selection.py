@@ -57,12 +57,19 @@ def test_blocks_one_after_the_other_are_as_one(name, n_columns, step):
 def test_later_blocks_are_picked_from_only_where_few_entries_count(monkeypatch):
     sorts = []
     monkeypatch.setattr(selection, "smallest", lambda v, size: sorts.append(0) or smallest(v, size))
-    for name, expected in [("random", 1), ("ascending", 1), ("descending", 4), ("equal", 4)]:
+    for name, size, expected in [
+        ("random", 4, 1),
+        ("ascending", 4, 1),
+        ("descending", 4, 4),
+        ("equal", 4, 4),
+        ("equal", 30, 4),  # more than there are groups in a block
+        ("descending", 30, 4),
+    ]:
         sorts.clear()
         best, values = None, block(name)
         for start in range(0, values.shape[1], 10 * GROUP):
-            best = update(best, values[:, start : start + 10 * GROUP].contiguous(), start, 4)
-        assert len(sorts) == expected, name
+            best = update(best, values[:, start : start + 10 * GROUP].contiguous(), start, size)
+        assert len(sorts) == expected, (name, size)
 
 
 @pytest.mark.parametrize("name", BLOCKS)

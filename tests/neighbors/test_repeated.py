@@ -198,6 +198,10 @@ def test_what_is_returned_is_not_what_is_kept():
     expected = distances.copy(), indices.copy()
     distances[:], indices[:] = 0, 0
     assert_same(fitted.kneighbors(Q), expected)
+    # Scores only read what the cache hands out, and what is kept cannot be written to.
+    (kept,) = search_cache._kept
+    assert kept.searches
+    assert not any(found[0].flags.writeable for _, _, found in kept.searches)
 
 
 def test_a_score_that_was_pickled_or_refitted_has_no_part_in_the_cache(searches):

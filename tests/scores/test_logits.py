@@ -626,3 +626,17 @@ class TestInSelectiveClassifier:
             random_state=0,
         ).fit(X, y)
         assert model.confidence_.temperature_ > 3
+
+
+@pytest.mark.parametrize("Score", [SoftmaxScore, EntropyScore, MarginScore, EnergyScore])
+def test_a_row_of_very_many_classes_scores_alone_as_among_others(Score):
+    # torch splits the sum of a single row of more than 32,768 numbers between its threads.
+    X = np.random.default_rng(0).normal(size=(8, 100_000)).astype(np.float32)
+    score = Score().fit(X)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        alone = np.concatenate([score.score_samples(row[None]) for row in X])
+        np.testing.assert_array_equal(alone, score.score_samples(X))
+    finally:
+        torch.set_num_threads(before)

@@ -26,6 +26,7 @@ from sklearn_seapig import (
     MahalanobisScore,
     RandomScore,
 )
+from sklearn_seapig._validation import check_features
 from sklearn_seapig.thresholds import quantile_bound
 
 SCORES = [
@@ -228,6 +229,13 @@ def test_values_that_are_not_finite_are_refused_everywhere(score, bad, n):
             fresh.score_samples(X)
     with pytest.raises(ValueError, match=text.replace("X", "X_cal")):
         fresh.fit(X, X_cal=broken)
+
+
+def test_the_rows_of_arrays_of_more_axes_are_named_too():
+    X = np.zeros((5, 2, 3))
+    X[3, 1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"NaN in 1 of 5 rows \(the first is row 3\)"):
+        check_features(RadiusScore(), X, reset=True, max_dim=3)
 
 
 @pytest.mark.parametrize("score", SCORES, ids=repr)

@@ -194,7 +194,7 @@ def _nearest(queries, points, candidates, k, exclude):
 
 def euclidean_norm(rows):
     """Return the norm over the last axis, also where the squares would overflow or underflow."""
-    if rows.numel() == rows.shape[-1]:
+    if rows.shape[:-1].numel() == 1:
         # torch splits the sum of one long row between its threads, and those of several rows not.
         return euclidean_norm(rows.expand(2, *rows.shape))[0]
     square = rows.square().sum(dim=-1)

@@ -35,7 +35,7 @@ class ExactNeighbors:
         some = slice(None, None, max(1, len(X) // CENTER_ROWS))
         rows = X[some] if scale is None else X[some] * scale[some, None]
         # Not the mean of the middle two, which overflows near the largest float.
-        self.center = np.partition(rows, len(rows) // 2, axis=0)[len(rows) // 2]
+        self.center = np.partition(rows, len(rows) // 2, axis=0)[len(rows) // 2].copy()
         self.images = {}
         if self.device.type == "cpu":
             with exact_arithmetic(self.device):

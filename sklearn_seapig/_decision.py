@@ -1,14 +1,11 @@
 """What a selective model asks of a threshold rule, be it one of this package or not."""
 
-from inspect import signature
-
-import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from ._composition import decides_anew, last_step
-from .thresholds import QuantileThreshold
+from .thresholds import QuantileThreshold, guarantee_of
 
 
 def fit_rule(rule, scores, errors, groups, params):
@@ -18,19 +15,10 @@ def fit_rule(rule, scores, errors, groups, params):
     return clone(rule).fit(scores, errors, **params)
 
 
-def accepted_by(rule, scores, groups):
-    """Return where a fitted rule accepts, one that has no more than a bound included."""
-    if not hasattr(rule, "accept"):
-        return scores >= rule.threshold_
-    if "groups" in signature(rule.accept).parameters:
-        return np.asarray(rule.accept(scores, groups=groups))
-    return np.asarray(rule.accept(scores))
-
-
 def promise_of(rule, confidence):
     """Return the promise of a fitted rule, or of the bound that a confidence holds itself."""
     if rule is not None:
-        return getattr(rule, "guarantee_", f"none: {type(rule).__name__} promises nothing")
+        return guarantee_of(rule)
     last = last_step(confidence)
     if not decides_anew(confidence):
         return "none on these rows: the confidence is frozen and keeps the bound that it had"

@@ -23,10 +23,10 @@ from sklearn.utils.validation import (
 
 from . import _composition as parts
 from ._calibrate import calibrate
-from ._decision import accepted_by, caveats, fit_rule, promise_of, requests_of
+from ._decision import caveats, fit_rule, promise_of, requests_of
 from ._state import VersionStamp, blank_twin, snapshot
 from ._validation import Range, check_parameter
-from .thresholds import QuantileThreshold
+from .thresholds import QuantileThreshold, accepted_by
 
 
 class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
@@ -160,17 +160,17 @@ class SelectiveModel(VersionStamp, MetaEstimatorMixin, BaseEstimator):
         self : object
             The model with its new ``rule_``, ``guarantee_`` and ``coverage_``.
 
-        Notes
-        -----
-        A promise holds for a rule that was chosen without looking at the calibration rows. The best
-        of several rules or scores on the same rows promises less than it says: give fresh rows.
-
         Raises
         ------
         ValueError
             If there is no rule to keep, `y` comes without `X`, a parameter that the kept
             calibration rows depend on was changed, or the rule or a part refuses its input. The
             model is then as it was before.
+
+        Notes
+        -----
+        A promise holds for a rule that was chosen without looking at the calibration rows. The best
+        of several rules or scores on the same rows promises less than it says: give fresh rows.
         """
         check_is_fitted(self)
         twin = snapshot(self)

@@ -1,6 +1,8 @@
 """Settings that must stand before scipy and torch are imported, and the shared data."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -26,3 +28,35 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("the shared evaluation data lie beside the repository, and are not here")
     return folder
+
+
+PEAK = """
+def peak():
+    # Not ru_maxrss: that of a child starts at the peak of the process which runs the tests.
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+{prepare}
+before = peak()
+{work}
+print(peak() - before)
+"""
+
+
+@pytest.fixture(scope="session")
+def peak_of():
+    """A function that runs code in a process of its own: by how many MiB `work` raises the peak."""
+    if sys.platform != "linux":
+        pytest.skip("the peak is read from /proc")
+
+    def peak(prepare, work, *args):
+        code = PEAK.format(prepare=prepare, work=work)
+        run = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, *args],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert run.returncode == 0, run.stderr
+        return float(run.stdout)
+
+    return peak

@@ -9,10 +9,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _composition as parts
-from .._decision import accepted_by
 from .._state import snapshot
 from .._torch import to_numpy
 from ..embedding import TorchEmbedder
+from ..thresholds import accepted_by
 
 
 @dataclass(frozen=True)

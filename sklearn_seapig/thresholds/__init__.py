@@ -1,6 +1,6 @@
 """Rules that turn the confidences of calibration rows into a bound."""
 
-from ._base import check_confidence, check_weight
+from ._base import accepted_by, check_confidence, check_weight, guarantee_of
 from ._conformal import ConformalThreshold
 from ._cost import CostThreshold
 from ._group import GroupThreshold
@@ -15,11 +15,13 @@ __all__ = [
     "GroupThreshold",
     "QuantileThreshold",
     "RiskThreshold",
+    "accepted_by",
     "benjamini_hochberg",
     "certifiable_risk",
     "check_confidence",
     "check_weight",
     "conformal_pvalues",
+    "guarantee_of",
     "quantile_bound",
     "quantile_rank",
     "required_calibration_size",

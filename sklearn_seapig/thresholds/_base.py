@@ -6,6 +6,7 @@ its confidence is at least ``threshold_``, ties included.
 """
 
 import math
+from inspect import signature
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -80,6 +81,20 @@ class ThresholdRule(VersionStamp, BaseEstimator):
 
     def _learn(self, confidence, error, groups, weight):
         raise NotImplementedError
+
+
+def accepted_by(rule, confidence, groups):
+    """Return where a fitted rule accepts, one that has no more than a bound included."""
+    if not hasattr(rule, "accept"):
+        return confidence >= rule.threshold_
+    if "groups" in signature(rule.accept).parameters:
+        return np.asarray(rule.accept(confidence, groups=groups))
+    return np.asarray(rule.accept(confidence))
+
+
+def guarantee_of(rule):
+    """Return what a fitted rule promises, one of elsewhere included."""
+    return getattr(rule, "guarantee_", f"none: {type(rule).__name__} promises nothing")
 
 
 def check_confidence(confidence, name="confidence"):

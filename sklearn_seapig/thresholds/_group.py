@@ -4,15 +4,13 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from .._torch import to_numpy
-from .._validation import Range
+from .._validation import Range, as_array
 from .._warn import warn
-from ._base import ThresholdRule, check_confidence
+from ._base import ThresholdRule, accepted_by, check_confidence, guarantee_of
 
 
 class GroupThreshold(ThresholdRule):
@@ -119,14 +117,14 @@ class GroupThreshold(ThresholdRule):
             "thresholds_": np.array([rule.threshold_ for rule in rules], dtype=np.float64),
             "group_sizes_": sizes[own],
             "group_feasible_": feasible,
-            "group_guarantees_": [_promise_of(rule) for rule in rules],
+            "group_guarantees_": [guarantee_of(rule) for rule in rules],
             "threshold_": float(pooled.threshold_),
             "feasible_": bool(
                 feasible.all()
                 and (own.any() or shared)
                 and (not shared or getattr(pooled, "feasible_", True))
             ),
-            "guarantee_": self._guarantee(own, _promise_of(pooled)),
+            "guarantee_": self._guarantee(own, guarantee_of(pooled)),
         }
 
     def _fit_pooled(self, fitted):
@@ -177,7 +175,7 @@ class GroupThreshold(ThresholdRule):
         ):
             if is_known or self.unseen == "pooled":
                 rule = self._rules[i] if is_known else self._pooled
-                accepted[at] = _accepted_by(rule, confidence[at])
+                accepted[at] = accepted_by(rule, confidence[at], None)
         return accepted
 
     def _warn(self, small, infeasible):
@@ -207,8 +205,7 @@ def _check_groups(groups, confidence):
         raise ValueError(
             "GroupThreshold needs groups, the class or group of each row; got groups=None."
         )
-    if isinstance(groups, torch.Tensor):
-        groups = to_numpy(groups, "groups")
+    groups = as_array(groups, "groups")
     if isinstance(groups, (list, tuple)):
         groups = np.array(groups, dtype=object)  # or numbers would become strings among strings
     groups = column_or_1d(groups)
@@ -229,18 +226,6 @@ def _split(groups):
     """Return the distinct groups, and for each the positions of its rows."""
     labels, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     return labels, np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
-
-
-def _accepted_by(rule, confidence):
-    """Return where a fitted rule accepts, one that has no more than a bound included."""
-    if hasattr(rule, "accept"):
-        return rule.accept(confidence)
-    return confidence >= rule.threshold_
-
-
-def _promise_of(rule):
-    """Return the promise of a fitted rule."""
-    return getattr(rule, "guarantee_", f"none: {type(rule).__name__} promises nothing")
 
 
 def _names(groups):

@@ -1,10 +1,7 @@
 """Scores and backends whose exact search goes by images: the same results, from any state."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -114,36 +111,22 @@ def test_the_cache_of_searches_keeps_images_and_counts_them(few_rows):
     search_cache.clear()
 
 
-MEMORY = """
+ROWS = """
 import numpy as np, torch
 from sklearn_seapig.neighbors import ExactNeighbors
-
-def peak():
-    # Not ru_maxrss: that of a child starts at the peak of the process which runs the tests.
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
-
 rng = np.random.default_rng(0)
 scale = np.arange(1, 257, dtype=np.float32) ** -0.9
 X = rng.standard_normal((100_000, 256), dtype=np.float32)
 X *= scale
 Q = torch.from_numpy(rng.standard_normal((600, 256), dtype=np.float32) * scale)
 torch.ones(300, 300) @ torch.ones(300, 300)
-before = peak()
+"""
+SEARCH = """
 backend = ExactNeighbors().add(X)
 assert backend.images
 backend.search(Q, 5)
-print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_memory_beyond_the_data_is_bounded():
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=True,
-    )
-    assert float(done.stdout) < 25 + 256  # MiB: the images, and what a search may take
+def test_memory_beyond_the_data_is_bounded(peak_of):
+    assert peak_of(ROWS, SEARCH) < 25 + 256  # MiB: the images, and what a search may take

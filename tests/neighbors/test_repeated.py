@@ -1,8 +1,6 @@
 """Searches that a grid search would repeat are done once, and nothing else changes."""
 
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -257,38 +255,25 @@ def test_parallel_workers_and_threads_find_the_same():
             np.testing.assert_array_equal(found, expected[i % 3])
 
 
-MEMORY = """
+ROWS = """
 import sys
 import numpy as np
 from sklearn_seapig import EuclideanScore
-def peak():
-    # Not ru_maxrss: that of a child starts at the peak of the process which runs the tests.
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
 path, dtype = sys.argv[1:]
 X = np.random.default_rng(0).standard_normal((10_000, 1024), dtype=np.float32).astype(dtype)
 np.save(path, X)
 X = np.load(path, mmap_mode="r") if dtype == "float16" else X
 EuclideanScore().fit(X[:100])
-before = peak()
-EuclideanScore().fit(X, X_cal=X[:6000] + np.ones(1, dtype))
-print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize(("dtype", "kept"), [("float16", 40), ("float64", 80)])
-def test_memory_beyond_the_data(dtype, kept, tmp_path):
+def test_memory_beyond_the_data(dtype, kept, tmp_path, peak_of):
     # The reference rows are kept once, `kept` MiB; calibration rows are the user's data, 46 MiB
     # at most, and a memory map comes with its own pages.
     data = kept + 46 + 20
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEMORY, str(tmp_path / "X.npy"), dtype],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert 0.9 * kept < float(done.stdout) < data + 200
+    fit = "EuclideanScore().fit(X, X_cal=X[:6000] + np.ones(1, dtype))"
+    assert 0.9 * kept < peak_of(ROWS, fit, str(tmp_path / "X.npy"), dtype) < data + 200
 
 
 def test_queries_written_to_afterwards_are_other_queries():

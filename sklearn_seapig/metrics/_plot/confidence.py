@@ -5,9 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..._decision import accepted_by
 from ..._validation import Range, check_parameter
-from ...thresholds import check_confidence
+from ...thresholds import accepted_by, check_confidence
 from .._response import innermost
 from ._common import (
     BOUND,
